@@ -1,0 +1,1 @@
+"""The core: questions, turns, agent, models, journal, policy. Knows no chat platform and no container engine."""
