@@ -186,6 +186,8 @@ class Said:
 
     role: Literal["user", "assistant", "note"]
     text: str
+    shown: bool = False
+    """A note that the person reads too, as one of the card's notes."""
 
 
 @dataclass(frozen=True, slots=True)
