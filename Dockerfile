@@ -1,0 +1,59 @@
+# Two targets: `sandbox`, in which people's code runs, and `bot`, which answers them. Built by scripts/setup.sh (`./run` does it).
+#
+# No `# syntax=` line: it would pull a front end, and the builder inside Docker 20.10 knows secrets already.
+# What belongs to the building machine (proxy, CA, package index) comes as the build secrets `ca`, `pip` and `apt`: no layer keeps it.
+ARG BASE=debian:trixie-slim
+
+FROM ${BASE} AS python
+RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
+    export APT_CONFIG=/run/secrets/apt DEBIAN_FRONTEND=noninteractive \
+    && apt-get update -q \
+    && apt-get install -yq --no-install-recommends python3 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/*
+ENV LANG=C.UTF-8 PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin
+
+FROM python AS pip
+RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
+    export APT_CONFIG=/run/secrets/apt DEBIAN_FRONTEND=noninteractive \
+    && apt-get update -q \
+    && apt-get install -yq --no-install-recommends python3-pip \
+    && python3 -m venv --without-pip /opt/venv
+
+# The libraries people's code may import. Byte code is checked against nothing: the file system is read-only where it runs.
+FROM pip AS libraries
+COPY requirements-sandbox.lock /tmp/
+RUN --mount=type=secret,id=ca --mount=type=secret,id=pip \
+    PIP_CONFIG_FILE=/run/secrets/pip /usr/bin/python3 -m pip --python /opt/venv/bin/python install \
+        --no-cache-dir --no-compile --no-deps --require-hashes -r /tmp/requirements-sandbox.lock \
+    && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/tests/' /opt/venv
+
+FROM python AS sandbox
+# ffmpeg asks for a display's drivers, which nothing here can use: they are a third of its weight, and are left out.
+RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
+    export APT_CONFIG=/run/secrets/apt DEBIAN_FRONTEND=noninteractive \
+    && apt-get update -q \
+    && apt-get install -yq --no-install-recommends \
+        -o Dpkg::Options::='--path-exclude=/usr/lib/*/libLLVM*' \
+        -o Dpkg::Options::='--path-exclude=/usr/lib/*/libgallium*' \
+        -o Dpkg::Options::='--path-exclude=/usr/lib/*/libz3*' \
+        -o Dpkg::Options::='--path-exclude=/usr/share/fonts/*/NotoSerifCJK*' \
+        ffmpeg fonts-dejavu-core fonts-noto-cjk fonts-symbola \
+    && find / -xdev -perm /6000 -exec chmod a-s {} + \
+    && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /usr/lib/python3.13 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/cache/fontconfig/* /var/log/* \
+    && rm -rf /run/secrets
+WORKDIR /workspace
+COPY --from=libraries /opt/venv /opt/venv
+ENV HOME=/workspace \
+    PYTHONDONTWRITEBYTECODE=1 \
+    MPLBACKEND=Agg \
+    MATPLOTLIBRC=/opt/cellmate/matplotlib/matplotlibrc \
+    MPLCONFIGDIR=/tmp/.matplotlib \
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMEXPR_NUM_THREADS=1
+# Matplotlib wants its directory writable, and this file system is read-only where it runs: the runner copies this one
+# (the settings and the list of fonts, which takes a second to draw up) to MPLCONFIGDIR before its first import.
+COPY sandbox/matplotlibrc /opt/cellmate/matplotlib/
+RUN MPLCONFIGDIR=/opt/cellmate/matplotlib python3 -c 'import matplotlib.font_manager'
+COPY sandbox/runner /opt/cellmate/runner
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/cellmate/runner
+ENTRYPOINT ["python3", "-I", "/opt/cellmate/runner"]
