@@ -40,8 +40,7 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
         ffmpeg fonts-dejavu-core fonts-noto-cjk fonts-symbola \
     && find / -xdev -perm /6000 -exec chmod a-s {} + \
     && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /usr/lib/python3.13 \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/cache/fontconfig/* /var/log/* \
-    && rm -rf /run/secrets
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/cache/fontconfig/* /var/log/*
 WORKDIR /workspace
 COPY --from=libraries /opt/venv /opt/venv
 ENV HOME=/workspace \
