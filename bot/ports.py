@@ -164,7 +164,7 @@ class Journal(Protocol):
         ...
 
     async def save(self, thread: ThreadRef, blob: Blob, saved: Saved) -> Blob | None:
-        """Make `blob` the thread's checkpoint; returns the one it replaces."""
+        """Make `blob` the thread's checkpoint; returns the one it replaces, unless some thread still needs that."""
         ...
 
     async def checkpoint(self, thread: ThreadRef) -> Blob | None:
@@ -172,7 +172,7 @@ class Journal(Protocol):
         ...
 
     async def forget(self, thread: ThreadRef) -> Blob | None:
-        """Drop the thread's checkpoint; returns it."""
+        """Drop the thread's checkpoint; returns it, unless some thread still needs it."""
         ...
 
     async def installation(self) -> str:

@@ -1,0 +1,279 @@
+"""Builds everything, in one place: adapters, engine, model and journal are found by name."""
+
+import asyncio
+import fcntl
+import os
+import pkgutil
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+
+from bot.agent import report
+from bot.dispatcher import Dispatcher
+from bot.errors import ConfigError
+from bot.files import open_folder
+from bot.ports import Chat, Files, Journal, Model
+from bot.sessions import Sessions
+from bot.settings import Settings, read, refuse_unknown
+from bot.turns import Line, Means
+from bot.types import Card, Question
+from sandbox import MIB, Engine, Limits, Spec
+
+log = structlog.get_logger()
+
+HEARTBEAT = 10.0
+"""Seconds between two signs of life in `CELLMATE_HOME/alive`; three missed ones count as dead."""
+
+Connect = Callable[[Files], AbstractAsyncContextManager[Chat]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    """What has been built."""
+
+    dispatcher: Dispatcher
+    chats: Mapping[str, Chat]
+    journal: Journal
+    files: Files
+    engine: Engine
+    sessions: Sessions
+
+
+def rooms() -> dict[str, Any]:
+    """Every adapter by name: a module with `NAME`, `Settings` and `connect`."""
+    adapters = import_module("adapters")
+    names = (module.name for module in pkgutil.iter_modules(adapters.__path__) if module.name != "shared")
+    return {name: import_module(f"adapters.{name}") for name in sorted(names)}
+
+
+def all_settings() -> list[type]:
+    """The settings classes of the core and of every adapter."""
+    return [Settings, *(room.Settings for room in rooms().values())]
+
+
+def read_settings() -> Settings:
+    """The core's settings. Raises `ConfigError` for a bad value or an unknown `CELLMATE_` name."""
+    refuse_unknown(all_settings())
+    return read(Settings)
+
+
+def chosen(only: Sequence[str]) -> dict[str, Connect]:
+    """The adapters to start: those named, else those configured. Raises `ConfigError` for none or an unknown one."""
+    found = rooms()
+    if unknown := [name for name in only if name not in found]:
+        raise ConfigError(f"There is no adapter {unknown[0]!r}; there are: {', '.join(found)}.")
+    settings = {name: read(room.Settings) for name, room in found.items() if not only or name in only}
+    if missing := [name for name in only if name != "terminal" and not settings[name].configured]:
+        raise ConfigError(f"The adapter {missing[0]!r} has no token set. See docs/settings.md.")
+    names = only or [name for name, its in settings.items() if its.configured]
+    if not names:
+        raise ConfigError(
+            "No platform is configured. Set SLACK_BOT_TOKEN and SLACK_APP_TOKEN, or DISCORD_TOKEN; "
+            "or talk to it here: cellmate up --only terminal."
+        )
+    return {name: _connector(found[name], settings[name]) for name in names}
+
+
+def _connector(room: Any, settings: Any) -> Connect:
+    return lambda files: room.connect(settings, files)
+
+
+@asynccontextmanager
+async def build(
+    settings: Settings, connect: Mapping[str, Connect], *, wrap: Callable[[Journal], Journal] = lambda journal: journal
+) -> AsyncIterator[Bot]:
+    """Everything, opened in order and closed in reverse. `wrap` lets a test stand between the core and its journal."""
+    async with AsyncExitStack() as stack:
+        slot, held = await asyncio.to_thread(_take_slot, settings.home)
+        stack.callback(held.close)
+        journal_module = import_module("bot.journal")
+        journal = wrap(await stack.enter_async_context(journal_module.connect(settings.journal_url)))
+        files = open_folder(settings.home / "files")
+        spec = _spec(settings)
+        engine = await stack.enter_async_context(
+            import_module("sandbox.docker").connect(f"{await journal.installation()}.{slot}", spec, pool=settings.pool)
+        )
+        chats = {name: await stack.enter_async_context(open_chat(files)) for name, open_chat in connect.items()}
+        sessions = Sessions(engine, spec, files, journal, idle=settings.idle, most=settings.sessions)
+        means = Means(
+            journal=journal,
+            files=files,
+            sessions=sessions,
+            model=await _model(settings, stack),
+            line=Line(settings.cells or os.cpu_count() or 1),
+            steps=settings.steps,
+            files_a_turn=settings.files,
+        )
+        yield Bot(Dispatcher(chats, means), chats, journal, files, engine, sessions)
+
+
+async def up(settings: Settings, only: Sequence[str], *, wrap: Callable[[Journal], Journal] = lambda journal: journal) -> None:
+    """Run every chosen adapter until SIGINT or SIGTERM; then let go of the platforms, drain, checkpoint, remove containers."""
+    connect = chosen(only)
+    with await asyncio.to_thread(_take_home, settings.home):
+        async with build(settings, connect, wrap=wrap) as bot:
+            stop = asyncio.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            log.info("up", adapters=sorted(bot.chats), model=settings.model_name if settings.uses_model else "none")
+            await _live(bot, settings, stop)
+            log.info("down")
+
+
+async def once(settings: Settings, ask: Question, out: Path, *, keep: bool) -> tuple[Card, dict[str, Path]]:
+    """Carry out one question of this terminal's; its final card, and where its files were written.
+
+    `keep`: whether the thread's files and variables are there for the next time.
+    """
+    terminal = import_module("adapters.terminal")
+    shots: list[Any] = []
+
+    @asynccontextmanager
+    async def connect(files: Files) -> AsyncIterator[Chat]:
+        shots.append(terminal.OneShot(files, ask, out))
+        yield shots[0]
+
+    async with build(settings, {"terminal": connect}) as bot:
+        for turn in await bot.journal.unfinished():
+            if turn.question.thread.chat == "terminal":
+                await bot.journal.finish(turn.question.id, "stopped")  # whoever waited for it has gone
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(bot.dispatcher.serve(stop))
+            try:
+                await shots[0].listen(bot.dispatcher)
+            finally:
+                stop.set()
+        if not keep:
+            await bot.sessions.forget(ask.thread)
+        return await shots[0].answer, shots[0].paths
+
+
+def alive(home: Path) -> bool:
+    """Whether a bot with this home has given a sign of life lately."""
+    try:
+        age = time.time() - (home / "alive").stat().st_mtime
+    except OSError:
+        return False
+    return age < 3 * HEARTBEAT
+
+
+async def _live(bot: Bot, settings: Settings, stop: asyncio.Event) -> None:
+    """Serve and listen until `stop`; the platforms are let go before the turns are drained."""
+    listening = 0
+
+    async def listen(chat: Chat) -> None:
+        nonlocal listening
+        listening += 1
+        try:
+            await chat.listen(bot.dispatcher)
+        except ConfigError as problem:
+            log.error("adapter given up", adapter=chat.name, problem=str(problem))
+            if len(bot.chats) == 1:
+                raise
+        finally:
+            listening -= 1
+            if not listening:
+                stop.set()
+
+    async def until_stop() -> None:
+        async with asyncio.TaskGroup() as side:
+            tasks = [side.create_task(listen(chat), name=f"listen {chat.name}") for chat in bot.chats.values()]
+            tasks.append(side.create_task(_beat(settings.home)))
+            tasks.append(side.create_task(bot.sessions.tend()))
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(bot.dispatcher.serve(drained := asyncio.Event()))
+        try:
+            await until_stop()
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+        finally:
+            drained.set()
+            await asyncio.wait({serving})
+
+
+async def _beat(home: Path) -> None:
+    while True:
+        await asyncio.to_thread((home / "alive").touch)
+        await asyncio.sleep(HEARTBEAT)
+
+
+def _spec(settings: Settings) -> Spec:
+    limits = Limits(
+        seconds=settings.seconds,
+        memory=settings.memory * MIB,
+        workspace=settings.workspace * MIB,
+        file=settings.file * MIB,
+        processes=settings.processes,
+        files=settings.files,
+    )
+    return Spec(settings.image, limits, settings.runtime or None)
+
+
+async def _model(settings: Settings, stack: AsyncExitStack) -> Model | None:
+    if not settings.uses_model:
+        return None
+    chat_completions = import_module("bot.models.chat_completions")
+    model: Model = await stack.enter_async_context(
+        chat_completions.connect(
+            api_key=settings.openai_api_key.get_secret_value(),
+            base_url=settings.openai_base_url or None,
+            model=settings.model_name,
+            mode=settings.model_mode,
+            report=report,
+        )
+    )
+    return model
+
+
+def _take_slot(home: Path) -> tuple[int, IO[bytes]]:
+    """The lowest number that no other process with this home holds, and the open file that holds it.
+
+    The number is part of the label on this process's containers: one that comes later takes the number, and with it the
+    containers, of one that was killed, and never touches those of one that lives.
+    """
+    folder = _folder(home) / "slots"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for number in count():
+        if held := _lock(folder / f"{number}.lock"):
+            return number, held
+    raise AssertionError("count() never ends")
+
+
+def _take_home(home: Path) -> IO[bytes]:
+    held = _lock(_folder(home) / "up.lock")
+    if held is None:
+        raise ConfigError(f"Cellmate is already up with {home}. Stop that one, or give this one another CELLMATE_HOME.")
+    return held
+
+
+def _folder(home: Path) -> Path:
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.chmod(0o700)
+    except OSError as problem:
+        raise ConfigError(f"CELLMATE_HOME {home} cannot be used: {problem.strerror}.") from None
+    return home
+
+
+def _lock(path: Path) -> IO[bytes] | None:
+    """The file, locked as long as it is open (flock(2)); None when another process holds it."""
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
