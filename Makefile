@@ -1,0 +1,20 @@
+# Short names for the scripts; each of them works alone.
+.PHONY: run test image bot-image locks bench
+
+run:
+	./run
+
+test:
+	./test
+
+image:
+	scripts/image sandbox
+
+bot-image:
+	scripts/image bot
+
+locks:
+	scripts/locks
+
+bench:
+	bench/run
