@@ -15,11 +15,8 @@ def size(count: int) -> str:
     """Bytes for a person, in powers of 1,000: "0 bytes", "1 byte", "1.5 kB", "20 MB"."""
     if count < 1000:
         return f"{count} byte" + ("" if count == 1 else "s")
-    value, unit = float(count), ""
-    for unit in ("kB", "MB", "GB"):
-        value /= 1000
-        if value < 999.5:
-            break
+    power = 1 if count < 999_500 else 2 if count < 999_500_000 else 3
+    value, unit = count / 1000**power, ("kB", "MB", "GB")[power - 1]
     return f"{value:.1f} {unit}" if value < 9.95 and round(value, 1) % 1 else f"{value:,.0f} {unit}"
 
 
