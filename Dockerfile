@@ -56,3 +56,35 @@ RUN MPLCONFIGDIR=/opt/cellmate/matplotlib python3 -c 'import matplotlib.font_man
 COPY sandbox/runner /opt/cellmate/runner
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/cellmate/runner
 ENTRYPOINT ["python3", "-I", "/opt/cellmate/runner"]
+
+# Our own packages, built where the builder's tools may stay behind.
+FROM pip AS house
+COPY requirements.lock requirements-build.lock /tmp/
+RUN --mount=type=secret,id=ca --mount=type=secret,id=pip \
+    export PIP_CONFIG_FILE=/run/secrets/pip PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_REQUIRE_HASHES=1 PIP_NO_DEPS=1 \
+    && /usr/bin/python3 -m pip --python /opt/venv/bin/python install -r /tmp/requirements.lock \
+    && /usr/bin/python3 -m pip install --break-system-packages -r /tmp/requirements-build.lock
+COPY pyproject.toml README.md LICENSE /src/
+COPY adapters /src/adapters
+COPY bot /src/bot
+COPY sandbox /src/sandbox
+RUN /usr/bin/python3 -m pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --no-build-isolation --no-index /src \
+    && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv
+
+FROM python AS bot
+RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
+    export APT_CONFIG=/run/secrets/apt DEBIAN_FRONTEND=noninteractive \
+    && apt-get update -q \
+    && apt-get install -yq --no-install-recommends ca-certificates \
+    && useradd --uid 10001 --home-dir /var/lib/cellmate --create-home --shell /usr/sbin/nologin cellmate \
+    && chmod 0700 /var/lib/cellmate \
+    && find / -xdev -perm /6000 -exec chmod a-s {} + \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/*
+COPY --from=house /opt/venv /opt/venv
+ENV CELLMATE_HOME=/var/lib/cellmate PYTHONUNBUFFERED=1
+USER cellmate
+WORKDIR /var/lib/cellmate
+VOLUME /var/lib/cellmate
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["cellmate", "health"]
+ENTRYPOINT ["cellmate"]
+CMD ["up"]
