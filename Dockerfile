@@ -10,7 +10,7 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
     && apt-get update -q \
     && apt-get install -yq --no-install-recommends python3 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/*
-ENV LANG=C.UTF-8 PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin
+ENV LANG=C.UTF-8 PATH=/opt/venv/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 FROM python AS pip
 RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
