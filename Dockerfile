@@ -62,13 +62,15 @@ FROM pip AS house
 COPY requirements.lock requirements-build.lock /tmp/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip \
     export PIP_CONFIG_FILE=/run/secrets/pip PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_REQUIRE_HASHES=1 PIP_NO_DEPS=1 \
-    && /usr/bin/python3 -m pip --python /opt/venv/bin/python install -r /tmp/requirements.lock \
-    && /usr/bin/python3 -m pip install --break-system-packages -r /tmp/requirements-build.lock
+    && /usr/bin/python3 -m venv --without-pip /opt/build \
+    && /usr/bin/python3 -m pip --python /opt/build/bin/python install -r /tmp/requirements-build.lock \
+    && /usr/bin/python3 -m pip --python /opt/venv/bin/python install -r /tmp/requirements.lock
 COPY pyproject.toml README.md LICENSE /src/
 COPY adapters /src/adapters
 COPY bot /src/bot
 COPY sandbox /src/sandbox
-RUN /usr/bin/python3 -m pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --no-build-isolation --no-index /src \
+RUN /usr/bin/python3 -m pip --python /opt/build/bin/python wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /tmp /src \
+    && /usr/bin/python3 -m pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps --no-index /tmp/cellmate-*.whl \
     && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv
 
 FROM python AS bot
