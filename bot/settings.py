@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     model_name: str = Field("gpt-5-mini", description="The model's name as its server knows it.")
     model_mode: Literal["auto", "tool", "fenced"] = Field(
         "auto",
-        description="`tool`: the model calls a tool; `fenced`: it writes a fenced block (small models); `auto`: tool, if it can.",
+        description="`tool`: the model calls a tool; `fenced`: it writes fenced blocks (small models); `auto`: finds out.",
     )
     openai_api_key: SecretStr = Field(SecretStr(""), validation_alias="OPENAI_API_KEY", description="The model server's key.")
     openai_base_url: str = Field(

@@ -8,10 +8,6 @@ PNG = CardFile("figure-1.png", "image/png", Blob("a" * 64, 10), figure=True)
 ASKED = Said("user", "how many?")
 
 
-def shown(items: list[Item], live: Live = Live()) -> object:  # noqa: B008 - frozen
-    return card(QUESTION, items, live, revision=1, elapsed=2.0)
-
-
 def test_while_it_works_there_is_a_stop_and_no_footer() -> None:
     working = card(QUESTION, [ASKED], Live(text="Let me", running=Step("1 + 1")), revision=1, elapsed=1.0)
     assert (working.text, working.actions, working.footer, working.final) == ("Let me", ("stop",), "", False)
@@ -19,7 +15,7 @@ def test_while_it_works_there_is_a_stop_and_no_footer() -> None:
 
 
 def test_a_finished_answer_has_its_text_files_steps_and_footer() -> None:
-    items = [
+    items: list[Item] = [
         ASKED,
         Called("c", "2", text="I count."),
         Returned("c", result="2", seconds=0.5, files=(PNG,)),
@@ -32,13 +28,13 @@ def test_a_finished_answer_has_its_text_files_steps_and_footer() -> None:
 
 def test_a_file_made_twice_is_delivered_once_as_it_last_was() -> None:
     newer = CardFile("figure-1.png", "image/png", Blob("b" * 64, 11))
-    items = [ASKED, Called("a", "1"), Returned("a", files=(PNG,)), Called("b", "2"), Returned("b", files=(newer,))]
+    items: list[Item] = [ASKED, Called("a", "1"), Returned("a", files=(PNG,)), Called("b", "2"), Returned("b", files=(newer,))]
     assert card(QUESTION, items, Live(state="done"), revision=1, elapsed=0).files == (newer,)
 
 
 def test_a_persons_own_cells_are_told_by_their_output() -> None:
     table = Table(("a",), (("1",),), 1)
-    items = [
+    items: list[Item] = [
         Called("a", "print(1)"),
         Called("b", "1/0"),
         Called("c", "df"),
@@ -53,7 +49,7 @@ def test_a_persons_own_cells_are_told_by_their_output() -> None:
 
 
 def test_notes_are_shown_once_and_only_those_for_a_person() -> None:
-    items = [
+    items: list[Item] = [
         ASKED,
         Said("note", "for the model"),
         Said("note", "x.csv is empty.", shown=True),

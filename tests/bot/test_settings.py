@@ -10,13 +10,13 @@ from bot.settings import Settings, read, refuse_unknown, table
 
 
 def test_a_misspelt_name_is_refused_with_the_nearest_one() -> None:
-    with pytest.raises(ConfigError, match="CELLMATE_MEMRY is not a setting. Did you mean CELLMATE_MEMORY?"):
+    with pytest.raises(ConfigError, match=r"CELLMATE_MEMRY is not a setting\. Did you mean CELLMATE_MEMORY\?"):
         refuse_unknown([Settings], {"CELLMATE_MEMRY": "1"})
 
 
 def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CELLMATE_MEMORY", "lots")
-    with pytest.raises(ConfigError, match="^CELLMATE_MEMORY: "):
+    with pytest.raises(ConfigError, match=r"^CELLMATE_MEMORY: "):
         read(Settings)
 
 

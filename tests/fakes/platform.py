@@ -6,7 +6,7 @@ platform refuses, and remembers every violation for its teardown.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,10 @@ class Platform(Protocol):
     name: str
     env: Mapping[str, str]
     """The settings with which a bot process reaches it: tokens and URLs."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exception: object) -> None: ...
 
     async def connected(self, seconds: float = 20) -> None:
         """Wait until a bot is connected and identified."""
