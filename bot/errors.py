@@ -3,6 +3,7 @@
 CellmateError
 ├── ConfigError     a setting, token or file of the operator's is wrong: one line on stderr, exit 2
 ├── Refused         this question or action cannot be taken: the asker reads the sentence in the thread
+├── JournalError    the journal cannot be read or written, nothing was recorded: the asker reads the sentence in the thread
 └── ModelError      the model gave no answer after all retries: the asker reads the sentence in the thread
 """
 
@@ -17,6 +18,10 @@ class ConfigError(CellmateError):
 
 class Refused(CellmateError):
     """The asker's to know. The thread stays usable."""
+
+
+class JournalError(CellmateError):
+    """The journal's disk or database failed; what was to be recorded is not."""
 
 
 class ModelError(CellmateError):
