@@ -1,0 +1,75 @@
+"""Discord: a mention, a reply, a direct message or a post becomes a question; its answer is a thread.
+
+Only an outgoing connection is needed (Gateway and REST, API version 10). The message-content intent is optional: without it
+mentions, replies and direct messages still work, and following a thread without a mention does not.
+
+discord.py keeps the addresses of REST and Gateway in class attributes, so a process talks to one Discord only: `connect` sets
+both from its settings and leaves them so.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import discord
+import yarl
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from adapters.discord.chat import Discord
+from adapters.discord.names import NAME
+from bot.ports import Chat, Files
+
+__all__ = ["NAME", "PERMISSIONS", "Settings", "connect", "invite_url"]
+
+PERMISSIONS = discord.Permissions(
+    view_channel=True,
+    send_messages=True,
+    send_messages_in_threads=True,
+    create_public_threads=True,
+    embed_links=True,
+    attach_files=True,
+    read_message_history=True,
+    add_reactions=True,
+)
+"""What the bot needs in a server: integer 309237763136."""
+
+
+class Settings(BaseSettings):
+    """How to reach Discord."""
+
+    model_config = SettingsConfigDict(env_prefix="DISCORD_", extra="ignore", populate_by_name=True)
+
+    token: SecretStr = Field(SecretStr(""), description="The bot's token (developer portal, Bot). Empty: Discord is not used.")
+    api_url: str = Field(
+        "https://discord.com/api/v10",
+        pattern=r"^https?://\S+$",
+        description="Discord's REST API, version 10, or what stands in for it; its host then counts as a file host.",
+    )
+    gateway_url: str = Field(
+        "",
+        pattern=r"^(wss?://\S+)?$",
+        description="Discord's Gateway; empty: Discord's own. Its host counts as a file host too.",
+    )
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a token."""
+        return bool(self.token.get_secret_value())
+
+
+@asynccontextmanager
+async def connect(settings: Settings, files: Files) -> AsyncIterator[Chat]:
+    """Log in and give the chat. Raises `ConfigError` when Discord refuses the token or does not answer."""
+    Route.BASE = settings.api_url.rstrip("/")
+    if settings.gateway_url:
+        DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.gateway_url)
+    hosts = [yarl.URL(url) for url in (settings.api_url, settings.gateway_url) if url]
+    async with Discord(settings.token.get_secret_value(), hosts, files) as chat:
+        yield chat
+
+
+def invite_url(application_id: int) -> str:
+    """The page where an administrator adds the bot to a server, with the permissions it needs and no more."""
+    return discord.utils.oauth_url(application_id, permissions=PERMISSIONS, scopes=("bot", "applications.commands"))
