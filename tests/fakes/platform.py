@@ -94,6 +94,10 @@ class Platform(Protocol):
         """The same as text for golden files: one line a message, files and buttons named, ids and times left out."""
         ...
 
+    def page(self, thread: Thread) -> str:
+        """The thread as a self-contained HTML page in the platform's look, for pictures."""
+        ...
+
     async def until(self, thread: Thread, what: Callable[[list[Message]], bool], seconds: float = 60) -> list[Message]:
         """Wait until the thread's messages satisfy `what`; AssertionError with the transcript when they do not in time."""
         ...

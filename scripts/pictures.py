@@ -1,0 +1,87 @@
+"""Makes the pictures in docs/pictures: real threads, as the fake platforms' pages show them, with the real bot and engine.
+
+    .venv/bin/python -m scripts.pictures
+
+Needs Chromium (`apt-get install chromium`), the engine and the sandbox image (`./run` makes them).
+"""
+
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bot_process import running_bot
+from tests.fakes.discord import FakeDiscord
+from tests.fakes.model import Code, ScriptedModel
+from tests.fakes.platform import Platform
+from tests.fakes.slack import FakeSlack
+
+PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
+QUESTION = "Plot revenue per month by region. Which region grew most?"
+LOOK = 'df = pd.read_csv("sales.csv")\ndf.groupby("region")["revenue"].agg(["sum", "min", "max"])'
+PLOT = """table = df.pivot_table(index="month", columns="region", values="revenue", aggfunc="sum")
+ax = table.plot(marker="o", figsize=(8, 4.2), title="Revenue per month by region")
+ax.set_xlabel("Month")
+ax.set_ylabel("Revenue (k€)")
+growth = (table.iloc[-1] / table.iloc[0] - 1) * 100
+print(growth.round(1))"""
+
+
+def sales() -> bytes:
+    """A year of three regions."""
+    rng = random.Random(7)
+    rows = ["month,region,revenue"]
+    for region, start, slope in (("north", 42, 2.4), ("south", 55, 0.7), ("west", 31, 3.1)):
+        rows += [f"2026-{m:02d},{region},{start + slope * m + rng.uniform(-4, 4):.1f}" for m in range(1, 13)]
+    return "\n".join(rows).encode()
+
+
+def answer(messages: list[dict[str, object]]) -> str:
+    """A capable model's words about the numbers it was shown: they are read out of the cell's output, not made up."""
+    printed = str(messages[-1]["content"])
+    growth = {
+        line.split()[0]: float(line.split()[1]) for line in printed.splitlines() if line.startswith(("north", "south", "west"))
+    }
+    best = max(growth, key=lambda region: growth[region])
+    others = ", ".join(f"{region} by {by:.0f} %" for region, by in growth.items() if region != best)
+    return f"**{best.capitalize()}** grew most, by **{growth[best]:.0f} %** from January to December ({others})."
+
+
+async def picture(platform: Platform, name: str, browser: str) -> None:
+    """Ask, wait for the answer, and photograph the thread."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with platform, ScriptedModel() as model:
+            model.reply(Code(LOOK), Code(PLOT), answer)
+            async with running_bot(Path(folder) / "home", {**platform.env, **model.env}):
+                await platform.connected()
+                thread = await platform.ask(QUESTION, files=[("sales.csv", sales())])
+                await platform.until(
+                    thread, lambda messages: any("grew most" in m.text and m.author == "cellmate" for m in messages)
+                )
+                await platform.until(thread, lambda messages: any(m.files and m.author == "cellmate" for m in messages))
+                page = Path(folder) / "page.html"
+                page.write_text(platform.page(thread), "utf-8")
+        process = await asyncio.create_subprocess_exec(
+            browser,
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"),
+            *(f"--user-data-dir={folder}/profile", "--hide-scrollbars", "--force-device-scale-factor=1.5"),
+            *("--window-size=860,1000", f"--screenshot={PICTURES / name}", page.as_uri()),
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        if await process.wait() != 0:
+            raise SystemExit(f"{browser} took no picture")
+
+
+async def main() -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        raise SystemExit("There is no Chromium here. Type: apt-get install chromium")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    await picture(FakeSlack(), "slack-thread.png", browser)
+    await picture(FakeDiscord(), "discord-thread.png", browser)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
