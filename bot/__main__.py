@@ -92,7 +92,7 @@ def manifest() -> None:
 
 
 @discord.command()
-def invite(application_id: Annotated[str, typer.Argument(help="The Application ID of the Developer Portal.")]) -> None:
+def invite(application_id: Annotated[int, typer.Argument(help="The Application ID of the Developer Portal.")]) -> None:
     """Print the link that invites the bot to a server."""
     print(import_module("adapters.discord").invite_url(application_id))
 
