@@ -21,10 +21,12 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
 
 # The libraries people's code may import. Byte code is checked against nothing: the file system is read-only where it runs.
 FROM pip AS libraries
-COPY requirements-sandbox.lock /tmp/
+COPY requirements-sandbox.lock sandbox/matplotlib.sed /tmp/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip \
     PIP_CONFIG_FILE=/run/secrets/pip /usr/bin/python3 -m pip --python /opt/venv/bin/python install \
         --no-cache-dir --no-compile --no-deps --require-hashes -r /tmp/requirements-sandbox.lock \
+    && sed -i -f /tmp/matplotlib.sed /opt/venv/lib/python3*/site-packages/matplotlib/font_manager.py \
+    && grep -q NotoSansCJK /opt/venv/lib/python3*/site-packages/matplotlib/font_manager.py \
     && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/tests/' /opt/venv
 
 FROM python AS sandbox
@@ -46,12 +48,10 @@ COPY --from=libraries /opt/venv /opt/venv
 ENV HOME=/workspace \
     PYTHONDONTWRITEBYTECODE=1 \
     MPLBACKEND=Agg \
-    MATPLOTLIBRC=/opt/cellmate/matplotlib/matplotlibrc \
     MPLCONFIGDIR=/tmp/.matplotlib \
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMEXPR_NUM_THREADS=1
 # Matplotlib wants its directory writable, and this file system is read-only where it runs: the runner copies this one
-# (the settings and the list of fonts, which takes a second to draw up) to MPLCONFIGDIR before its first import.
-COPY sandbox/matplotlibrc /opt/cellmate/matplotlib/
+# (the list of fonts, which takes half a second to draw up) to MPLCONFIGDIR before its first import.
 RUN MPLCONFIGDIR=/opt/cellmate/matplotlib python3 -c 'import matplotlib.font_manager'
 COPY sandbox/runner /opt/cellmate/runner
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/cellmate/runner
@@ -78,8 +78,8 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
     export APT_CONFIG=/run/secrets/apt DEBIAN_FRONTEND=noninteractive \
     && apt-get update -q \
     && apt-get install -yq --no-install-recommends ca-certificates \
-    && useradd --uid 10001 --home-dir /var/lib/cellmate --create-home --shell /usr/sbin/nologin cellmate \
-    && chmod 0700 /var/lib/cellmate \
+    && useradd --uid 10001 --home-dir /var/lib/cellmate --no-create-home --shell /usr/sbin/nologin cellmate \
+    && install -d -m 0700 -o cellmate -g cellmate /var/lib/cellmate \
     && find / -xdev -perm /6000 -exec chmod a-s {} + \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/*
 COPY --from=house /opt/venv /opt/venv

@@ -14,7 +14,7 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -30,10 +30,11 @@ class EngineConnection(HTTPConnection):
     def __init__(self, host: str, timeout: float) -> None:
         self.address = urlsplit(host)
         if self.address.scheme not in ("unix", "tcp", "http", "https"):
-            raise OSError("only unix:// and tcp:// are understood; bring an ssh host near with `ssh -NL /tmp/d.sock:/run/docker.sock`")
+            raise OSError("only unix:// and tcp:// are understood; first type: ssh -NL /tmp/docker.sock:/run/docker.sock HOST")
         super().__init__(self.address.hostname or "docker", self.address.port or 2375, timeout=timeout)
 
     def connect(self) -> None:
+        """Connect by socket, or by TCP with the client's certificates where Docker's own client would show them."""
         if self.address.scheme == "unix":
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.settimeout(self.timeout)
@@ -136,5 +137,5 @@ def digest(*paths: str) -> bool:
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    actions = {"find": find, "tag": tag, "pull": pull, "hash": digest}
+    actions: dict[str, Callable[..., bool]] = {"find": find, "tag": tag, "pull": pull, "hash": digest}
     sys.exit(0 if actions[command](*arguments) else 1)

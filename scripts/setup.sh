@@ -252,8 +252,8 @@ build_image() {
 
 image_inputs() {
     case $1 in
-    sandbox) echo Dockerfile requirements-sandbox.lock sandbox/matplotlibrc sandbox/runner ;;
-    bot) echo Dockerfile requirements.lock requirements-build.lock pyproject.toml bot adapters sandbox ;;
+    sandbox) echo Dockerfile requirements-sandbox.lock sandbox/matplotlib.sed sandbox/runner ;;
+    bot) echo Dockerfile README.md requirements.lock requirements-build.lock pyproject.toml bot adapters sandbox ;;
     esac
 }
 
