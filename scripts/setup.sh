@@ -48,6 +48,11 @@ apt_install() {
         esac
         wanted="$wanted $package"
     done
+    # Docker and pip bring ca-certificates, which writes the bundle anew: authorities that were put there by hand have to be handed over.
+    if [ -s /etc/ssl/certs/ca-certificates.crt ] && ! dpkg -s ca-certificates >/dev/null 2>&1; then
+        mkdir -p /usr/local/share/ca-certificates
+        cp /etc/ssl/certs/ca-certificates.crt /usr/local/share/ca-certificates/found-by-cellmate.crt || return
+    fi
     # shellcheck disable=SC2086 # a list of words
     DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends $wanted
 }
