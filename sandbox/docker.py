@@ -1,0 +1,454 @@
+"""The Docker engine: containers, their pool, and the byte channel to each through the engine's attach stream (API 1.41 and later).
+
+Nothing but create, start, attach, inspect, list and delete is used: no exec, no archive, no volume, no network.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import aiodocker
+import aiohttp
+from aiodocker.stream import Stream
+
+from sandbox.api import Checkpoint, Limits, SandboxDown, SandboxLost, Spec
+from sandbox.frames import State
+from sandbox.session import Link, Remote
+
+_log = logging.getLogger(__name__)
+
+_CALL = 30.0
+"""Seconds an engine may take for one call."""
+_START = 90.0
+"""Seconds from a container's start to its first READY; a cold, busy machine needs some."""
+_HELLO = 5.0
+_PING = 2.0
+_LABEL = "io.cellmate.instance"
+_TOKEN = "io.cellmate.token"
+_UIDS = range(10_000, 60_000, 2)
+"""Pairs of users, the supervisor's and the code's. Within 65,536, the range that a rootless or remapped engine has."""
+_INODES = 50_000
+
+_FAILURES = (aiodocker.DockerError, aiohttp.ClientError, OSError, TimeoutError)
+
+
+class Attached:
+    """`sandbox.session.Channel` over an attach stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    async def read(self) -> bytes:
+        """The next bytes of the supervisor's standard output; its standard error goes to the log."""
+        while True:
+            try:
+                message = await self._stream.read_out()
+            except (aiohttp.ClientError, OSError, RuntimeError) as error:
+                raise SandboxLost("The engine closed the line to the sandbox.") from error
+            if message is None:
+                return b""
+            if message.stream == 1:
+                return message.data
+            _log.warning("supervisor: %s", message.data[-2000:].decode("utf-8", "replace").rstrip())
+
+    async def write(self, data: bytes) -> None:
+        """Send to the supervisor's standard input."""
+        try:
+            await self._stream.write_in(data)
+        except (aiohttp.ClientError, OSError, RuntimeError, AssertionError) as error:
+            raise SandboxLost("The engine closed the line to the sandbox.") from error
+
+    async def close(self) -> None:
+        """Detach; the container goes on."""
+        with suppress(aiohttp.ClientError, OSError, RuntimeError, AssertionError):
+            await self._stream.close()
+
+
+class Container:
+    """One container and the link to its supervisor."""
+
+    def __init__(self, docker: aiodocker.Docker, id: str, spec: Spec | None, link: Link) -> None:
+        self._docker, self.id, self.spec, self.link = docker, id, spec, link
+        self._removing = asyncio.Lock()
+        self.removed = False
+
+    async def remove(self) -> None:
+        """Detach and delete. Idempotent; an engine that does not answer is left to the next start's clearing up."""
+        async with self._removing:
+            if self.removed:
+                return
+            self.removed = True
+            await self.link.close()
+            await _delete(self._docker, self.id)
+
+
+async def _delete(docker: aiodocker.Docker, id: str) -> None:
+    try:
+        async with asyncio.timeout(_CALL):
+            await docker.containers.container(id).delete(force=True, v=True)
+    except aiodocker.DockerError as error:
+        if error.status not in (404, 409):
+            _log.warning("container %s could not be removed: %s", id[:12], error.message)
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        _log.warning("container %s could not be removed: %r", id[:12], error)
+
+
+class DockerEngine:
+    """`sandbox.Engine` on a Docker engine. Made by `connect`."""
+
+    def __init__(self, docker: aiodocker.Docker, address: str, instance: str, spec: Spec, pool: int) -> None:
+        self._docker, self._address, self._instance, self._spec, self._size = docker, address, instance, spec, pool
+        self._ready: list[Container] = []
+        self._claimed: dict[str, Container] = {}
+        self._sessions: dict[str, Remote] = {}
+        self._keys: dict[str, asyncio.Lock] = {}
+        self._reconciling = asyncio.Lock()
+        self._reconciled = False
+        self._refill = asyncio.Event()
+        self._refill.set()
+        self._closing = False
+
+    # -- the port
+
+    async def session(self, key: str, spec: Spec, from_: Checkpoint | None = None) -> Remote:
+        """See `sandbox.Engine.session`."""
+        async with self._keys.setdefault(key, asyncio.Lock()):
+            await self._reconcile()
+            known = self._sessions.get(key)
+            if known is not None and not known.lost:
+                return known
+            session = await self._adopt(key) or await self._new(key, spec, from_)
+            self._sessions[key] = session
+            return session
+
+    async def check(self) -> str:
+        """See `sandbox.Engine.check`."""
+        async with _down(self._address):
+            async with asyncio.timeout(_CALL):
+                version = await self._docker.version()
+                info = await self._docker.system.info()
+            await self._image(self._spec.image)
+        name = next((part.get("Name") for part in version.get("Components", ()) if part.get("Name")), "Engine")
+        runtime = self._spec.runtime or info.get("DefaultRuntime", "its default runtime")
+        if self._spec.runtime and self._spec.runtime not in info.get("Runtimes", {}):
+            raise SandboxDown(f"The container engine knows no runtime {self._spec.runtime!r}; install it or choose another.")
+        title = "Docker Engine" if name == "Engine" else name
+        return f"{title} {version.get('Version', '?')}, {runtime}"
+
+    async def _image(self, image: str) -> None:
+        try:
+            async with asyncio.timeout(_CALL):
+                await self._docker.images.inspect(image)
+        except aiodocker.DockerError as error:
+            if error.status == 404:
+                raise SandboxDown(f"The sandbox image {image!r} is not there; `./run` builds it.") from error
+            raise
+
+    # -- sessions
+
+    async def _new(self, key: str, spec: Spec, from_: Checkpoint | None) -> Remote:
+        container = await self._take(spec)
+        try:
+            await container.link.claim(key, _HELLO)
+        except SandboxLost:
+            await container.remove()
+            container = await self._create(spec)
+            await container.link.claim(key, _HELLO)
+        self._claimed[key] = container
+        session = self._remote(key, container, spec.limits)
+        if from_ is not None:
+            try:
+                await session.restore(from_)
+            except BaseException:
+                await session.close()
+                raise
+        return session
+
+    def _remote(self, key: str, container: Container, limits: Limits) -> Remote:
+        async def remove() -> None:
+            if self._claimed.get(key) is container:
+                del self._claimed[key]
+                self._sessions.pop(key, None)
+            await container.remove()
+
+        return Remote(key, container.link, limits, remove)
+
+    async def _adopt(self, key: str) -> Remote | None:
+        """The container that ran for this key before, if it still answers."""
+        container = self._claimed.get(key)
+        if container is None:
+            return None
+        if container.link.lost:
+            del self._claimed[key]
+            container = await self._attach_again(container)
+            if container is None:
+                return None
+            self._claimed[key] = container
+        state = container.link.state
+        session = self._remote(key, container, container.spec.limits if container.spec else self._spec.limits)
+        if state is not None:
+            session.adopt(state)
+        return session
+
+    async def _attach_again(self, old: Container) -> Container | None:
+        """A line that broke while the container lives on, as when the engine restarts with live-restore."""
+        await old.link.close()
+        async with _down(self._address):
+            try:
+                async with asyncio.timeout(_CALL):
+                    shown = await self._docker.containers.container(old.id).show()
+                if shown["State"].get("Running"):
+                    found = await self._attach(old.id, shown["Config"]["Labels"].get(_TOKEN, ""))
+                    if found is not None:
+                        found.spec = old.spec
+                        return found
+            except aiodocker.DockerError as error:
+                if error.status != 404:
+                    raise
+        await _delete(self._docker, old.id)
+        return None
+
+    # -- containers
+
+    async def _take(self, spec: Spec) -> Container:
+        """One from the pool that still answers, else a new one."""
+        self._refill.set()
+        for container in [container for container in self._ready if container.spec == spec]:
+            if container not in self._ready:
+                continue
+            self._ready.remove(container)
+            try:
+                await container.link.ping(_PING)
+                return container
+            except SandboxLost:
+                await container.remove()
+        return await self._create(spec)
+
+    async def _create(self, spec: Spec) -> Container:
+        token = secrets.token_bytes(16)
+        async with _down(self._address):
+            try:
+                async with asyncio.timeout(_CALL):
+                    made = await self._docker.containers.create(_body(spec, self._instance, token))
+            except aiodocker.DockerError as error:
+                if error.status == 404:
+                    raise SandboxDown(f"The sandbox image {spec.image!r} is not there; `./run` builds it.") from error
+                raise
+            try:
+                return await self._start(made.id, spec, token)
+            except BaseException:
+                await asyncio.shield(_delete(self._docker, made.id))
+                raise
+
+    async def _start(self, id: str, spec: Spec, token: bytes) -> Container:
+        """Attach first, or the first words are lost."""
+        container = self._docker.containers.container(id)
+        stream = container.attach(stdin=True, stdout=True, stderr=True)
+        try:
+            async with asyncio.timeout(_CALL):
+                await stream.__aenter__()
+                await container.start()
+        except BaseException:
+            await stream.close()
+            raise
+        link = Link(Attached(stream), token)
+        try:
+            state = await link.hello(first=True, seconds=_START)
+            if not state.ready:
+                await link.ready(_START)
+        except BaseException as error:
+            await link.close()
+            if isinstance(error, SandboxLost):
+                raise SandboxDown(
+                    f"A container of the image {spec.image!r} started but does not answer; `./run` builds it anew."
+                ) from error
+            raise
+        return Container(self._docker, id, spec, link)
+
+    async def _attach(self, id: str, token: str) -> Container | None:
+        """A container that was running before; None when its supervisor does not answer."""
+        stream = self._docker.containers.container(id).attach(stdin=True, stdout=True, stderr=True)
+        try:
+            async with asyncio.timeout(_CALL):
+                await stream.__aenter__()
+        except BaseException:
+            await stream.close()
+            raise
+        link = Link(Attached(stream), bytes.fromhex(token))
+        try:
+            await link.hello(first=False, seconds=_HELLO)
+        except SandboxLost:
+            await link.close()
+            return None
+        return Container(self._docker, id, None, link)
+
+    # -- life
+
+    async def _reconcile(self) -> None:
+        """Once: keep our claimed containers of an earlier life for whoever asks, delete our others. Never anybody else's."""
+        async with self._reconciling:
+            if self._reconciled:
+                return
+            async with _down(self._address):
+                async with asyncio.timeout(_CALL):
+                    found = await self._docker.containers.list(all=True, filters={"label": [f"{_LABEL}={self._instance}"]})
+                for container in found:
+                    await self._keep_or_delete(container)
+            self._reconciled = True
+
+    async def _keep_or_delete(self, container: Any) -> None:
+        kept = None
+        if container["State"] == "running":
+            with suppress(ValueError, *_FAILURES):
+                kept = await self._attach(container.id, container["Labels"].get(_TOKEN, ""))
+        state: State | None = kept.link.state if kept else None
+        if kept and state and state.key is not None and state.key not in self._claimed:
+            self._claimed[state.key] = kept
+        elif kept:
+            await kept.remove()
+        else:
+            await _delete(self._docker, container.id)
+
+    async def keep_pool(self) -> None:
+        """Fill the pool whenever something was taken; with the engine down, try again ever less often. Runs until cancelled."""
+        pause = 1.0
+        while True:
+            await self._refill.wait()
+            self._refill.clear()
+            try:
+                await self._reconcile()
+                while len(self._ready) < self._size and not self._closing:
+                    self._ready.append(await self._create(self._spec))
+                pause = 1.0
+            except SandboxDown as down:
+                _log.warning("%s", down)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 60.0)
+                self._refill.set()
+
+    async def close(self) -> None:
+        """Remove the pool; let go of claimed containers, which run on for the next life."""
+        self._closing = True
+        for container in self._ready:
+            await container.remove()
+        for container in self._claimed.values():
+            await container.link.close()
+
+
+def _body(spec: Spec, instance: str, token: bytes) -> dict[str, Any]:
+    """The container: everything that confines it is here and nowhere else."""
+    limits = spec.limits
+    uid = random.SystemRandom().choice(_UIDS)
+    user = f"uid={uid + 1},gid={uid + 1}"
+    workspace = min(limits.workspace, limits.memory // 2)
+    host = {
+        "CapDrop": ["ALL"],
+        "CapAdd": ["SETUID", "SETGID", "KILL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "ReadonlyRootfs": True,
+        "NetworkMode": "none",
+        "IpcMode": "private",
+        "Tmpfs": {
+            "/workspace": f"rw,exec,nosuid,nodev,size={workspace},nr_inodes={_INODES},mode=0700,{user}",
+            "/tmp": f"rw,noexec,nosuid,nodev,size={limits.tmp},nr_inodes={_INODES},mode=0700,{user}",
+        },
+        "ShmSize": 64 << 20,
+        "Memory": limits.memory,
+        "MemorySwap": limits.memory,
+        "PidsLimit": limits.processes,
+        "OomScoreAdj": 500,
+        "Ulimits": [
+            {"Name": "nofile", "Soft": 1024, "Hard": 1024},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+            {"Name": "fsize", "Soft": limits.file, "Hard": limits.file},
+        ],
+        "LogConfig": {"Type": "none"},
+        "Init": False,
+    }
+    if spec.runtime:
+        host["Runtime"] = spec.runtime
+    return {
+        "Image": spec.image,
+        "Entrypoint": ["python3", "-I", "/opt/cellmate/runner"],
+        "Cmd": ["supervisor", str(uid), str(limits.memory), str(limits.file)],
+        "User": "0:0",
+        "WorkingDir": "/",
+        "Hostname": "sandbox",
+        "OpenStdin": True,
+        "StdinOnce": False,
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Tty": False,
+        "NetworkDisabled": True,
+        "StopTimeout": 1,
+        "Labels": {_LABEL: instance, _TOKEN: token.hex()},
+        "HostConfig": host,
+    }
+
+
+@asynccontextmanager
+async def _down(address: str) -> AsyncGenerator[None, None]:
+    """The engine's own failures as `SandboxDown`, with what to do."""
+    try:
+        yield
+    except aiodocker.DockerError as error:
+        raise SandboxDown(f"The container engine refused: {error.message or error.status}.") from error
+    except TimeoutError as error:
+        raise SandboxDown(f"The container engine at {address} does not answer; is it overloaded?") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise SandboxDown(f"The container engine at {address} cannot be reached; is it running?") from error
+
+
+def _address(url: str | None) -> str:
+    """The engine's URL: as given, else DOCKER_HOST, else the first usual socket that is there."""
+    if chosen := url or os.environ.get("DOCKER_HOST"):
+        return chosen
+    home = Path.home()
+    runtime = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+    usual = ("/var/run/docker.sock", "/run/docker.sock", f"{runtime}/docker.sock", f"{home}/.docker/run/docker.sock")
+    return "unix://" + next((path for path in usual if Path(path).is_socket()), usual[0])
+
+
+def _client(address: str) -> tuple[aiodocker.Docker, aiohttp.BaseConnector]:
+    """Our own connector: the usual limit of 100 connections would be used up by as many attached sandboxes."""
+    scheme, _, rest = address.partition("://")
+    connector: aiohttp.BaseConnector
+    if scheme == "unix":
+        connector = aiohttp.UnixConnector(rest, limit=0)
+        return aiodocker.Docker(url="unix://localhost", connector=connector), connector
+    if scheme in ("tcp", "http", "https"):
+        connector = aiohttp.TCPConnector(limit=0)
+        return aiodocker.Docker(url=address, connector=connector), connector
+    raise ValueError(f"an engine's address begins with unix:// or tcp://, not {address!r}")
+
+
+@asynccontextmanager
+async def connect(instance: str, spec: Spec, *, pool: int, url: str | None = None) -> AsyncIterator[DockerEngine]:
+    """An engine for one installation.
+
+    `instance` is the label by which this installation's containers are told from others'. `pool` containers of `spec` are kept
+    started. An engine that is down does not keep this from coming up: `session` raises `SandboxDown` until it is back.
+    On the way out the pool is removed; claimed sessions that were not closed run on, and are adopted at the next start.
+    Raises ValueError for an address that is none.
+    """
+    address = await asyncio.to_thread(_address, url)
+    docker, connector = _client(address)
+    engine = DockerEngine(docker, address, instance, spec, pool)
+    keeper = asyncio.create_task(engine.keep_pool(), name="sandbox pool")
+    try:
+        yield engine
+    finally:
+        keeper.cancel()
+        await asyncio.wait([keeper])
+        try:
+            await engine.close()
+        finally:
+            await docker.close()
+            await connector.close()

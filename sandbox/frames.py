@@ -1,0 +1,189 @@
+"""What the sandbox says, read on the host: bounded, strictly typed, and never trusted.
+
+Framing (resync, sizes, check) is `sandbox.runner.wire`; here a frame's content becomes one of the port's words or a `ProtocolError`.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox.api import Ended, File, Loss, Made, Output, Printed, Raised, Result, Started, Table, Variable
+from sandbox.media import media_type
+from sandbox.runner import wire
+from sandbox.runner.text import clean, safe_name
+
+_TEXT = 1 << 20
+_FROM_SANDBOX = frozenset((wire.STATE, wire.EVENT, wire.NOTE, wire.DONE, wire.REFUSED, wire.DATA, wire.CREDIT))
+
+
+class ProtocolError(Exception):
+    """The sandbox sent something that is not in the protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a sandbox says of itself when asked."""
+
+    nonce: str
+    boot: str
+    key: str | None
+    ready: bool
+    cell: str | None
+    """The current or the last cell's id."""
+    running: bool
+
+
+class Frames:
+    """The stream from one sandbox as frames. Never raises; types that a sandbox does not send are dropped."""
+
+    def __init__(self, token: bytes) -> None:
+        self._parser = wire.Parser(token)
+
+    def feed(self, data: bytes) -> Iterator[wire.Frame]:
+        """The frames that these bytes complete."""
+        return (frame for frame in self._parser.feed(data) if frame.type in _FROM_SANDBOX)
+
+
+def json_object(payload: bytes) -> dict[str, Any]:
+    """A payload's JSON object. Raises `ProtocolError`."""
+    try:
+        return wire.unpack(payload)
+    except ValueError as error:
+        raise ProtocolError(str(error)) from error
+
+
+def state(payload: bytes) -> State:
+    """A STATE frame. Raises `ProtocolError`."""
+    value = json_object(payload)
+    cell = value.get("cell") or {}
+    if not isinstance(cell, dict):
+        raise ProtocolError("cell is not an object")
+    key = value.get("key")
+    return State(
+        nonce=_string(value, "nonce", 200),
+        boot=_string(value, "boot", 200),
+        key=None if key is None else _raw(key),
+        ready=value.get("ready") is True,
+        cell=_raw(cell["id"]) if "id" in cell else None,
+        running=cell.get("running") is True,
+    )
+
+
+def output(payload: bytes) -> Output:
+    """An EVENT frame. Raises `ProtocolError`."""
+    value = json_object(payload)
+    match value.get("t"):
+        case "started":
+            return Started()
+        case "printed":
+            return Printed(_string(value, "text"), "stderr" if value.get("stream") == "stderr" else "stdout")
+        case "result":
+            return Result(_string(value, "text"), _table(value.get("table")))
+        case "raised":
+            return Raised(_string(value, "name", 500), _string(value, "message"), _string(value, "traceback"))
+        case "made":
+            return Made(_made(value))
+        case "ended":
+            return _ended(value)
+    raise ProtocolError(f"unknown event {str(value.get('t'))[:50]!r}")
+
+
+def elapsed(payload: bytes) -> float:
+    """Seconds for which a cell had been running when its `Started` was sent."""
+    return _seconds(json_object(payload), "elapsed")
+
+
+def count(payload: bytes, name: str) -> int:
+    """A non-negative number of a frame. Raises `ProtocolError`."""
+    return _count(json_object(payload), name)
+
+
+def files(value: dict[str, Any]) -> list[File]:
+    """Files of a listing. Raises `ProtocolError`."""
+    found = []
+    for item in _list(value, "files", 10_000):
+        if not isinstance(item, list) or len(item) != 2:
+            raise ProtocolError("a file is not a pair")
+        name = safe_name(_raw(item[0]))
+        found.append(File(name, _count({"size": item[1]}, "size"), media_type(name)))
+    return found
+
+
+def variables(value: dict[str, Any]) -> list[Variable]:
+    """Variables of a listing. Raises `ProtocolError`."""
+    found = []
+    for item in _list(value, "variables", 10_000):
+        if not isinstance(item, list) or len(item) != 3:
+            raise ProtocolError("a variable is not a triple")
+        found.append(Variable(*(clean(_raw(part))[:200] for part in item)))
+    return found
+
+
+def losses(value: dict[str, Any]) -> list[Loss]:
+    """What was lost, of a NOTE. Raises `ProtocolError`."""
+    found = []
+    for item in _list(value, "lost", 10_000):
+        if not isinstance(item, list) or len(item) != 2:
+            raise ProtocolError("a loss is not a pair")
+        found.append(Loss(clean(_raw(item[0]))[:200], clean(_raw(item[1]))[:500]))
+    return found
+
+
+def names(value: dict[str, Any], name: str) -> list[str]:
+    """A list of strings. Raises `ProtocolError`."""
+    return [_raw(item) for item in _list(value, name, 10_000)]
+
+
+def _raw(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _TEXT:
+        raise ProtocolError("not a string")
+    return value
+
+
+def _string(value: dict[str, Any], name: str, limit: int = _TEXT) -> str:
+    return clean(_raw(value.get(name)))[:limit]
+
+
+def _count(value: dict[str, Any], name: str) -> int:
+    number = value.get(name)
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 1 << 62:
+        raise ProtocolError(f"{name} is not a count")
+    return number
+
+
+def _seconds(value: dict[str, Any], name: str) -> float:
+    number = value.get(name)
+    if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number) or not 0 <= number < 1e9:
+        raise ProtocolError(f"{name} is not a time")
+    return float(number)
+
+
+def _list(value: dict[str, Any], name: str, limit: int) -> list[Any]:
+    items = value.get(name)
+    if not isinstance(items, list) or len(items) > limit:
+        raise ProtocolError(f"{name} is not a list")
+    return items
+
+
+def _table(value: object) -> Table | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ProtocolError("table is not an object")
+    columns = tuple(clean(_raw(column)) for column in _list(value, "columns", 21))
+    rows = tuple(tuple(clean(_raw(item)) for item in row if isinstance(row, list)) for row in _list(value, "rows", 20))
+    return Table(columns, rows, _count(value, "total"))
+
+
+def _made(value: dict[str, Any]) -> File:
+    name = safe_name(_string(value, "name", 4096))
+    return File(name, _count(value, "size"), media_type(name), value.get("figure") is True, _string(value, "alt", 2000))
+
+
+def _ended(value: dict[str, Any]) -> Ended:
+    reason = value.get("reason")
+    if reason not in ("ok", "raised", "interrupted", "timeout", "died"):
+        raise ProtocolError("unknown reason")
+    notes = tuple(clean(_raw(note))[:1000] for note in _list(value, "notes", 50))
+    return Ended(reason, _seconds(value, "seconds"), _string(value, "detail", 2000), value.get("lost") is True, notes)

@@ -1,0 +1,256 @@
+"""Figures and pictures become files in the workspace without `savefig`, with words for those who cannot see them."""
+
+import importlib.abc
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_WORKSPACE = "/workspace"
+_RASTER = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
+_DPI = 150
+_PIXELS = 50_000_000
+
+
+class _State:
+    """What the current cell has drawn."""
+
+    def __init__(self) -> None:
+        self.number = 1
+        self.limit = 20
+        self.figures: list[tuple[str, str]] = []
+        self.alts: list[tuple[str, str]] = []
+        self.saved: set[int] = set()
+        self.notes: list[str] = []
+        self.skipped = 0
+
+
+_state = _State()
+_true_savefig: Callable[..., Any] | None = None
+
+
+def install(shell: object) -> None:
+    """Take over `plt.show`, `Figure.savefig`, `Image.show` and plotly's `show`."""
+    global _true_savefig
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        figure = sys.modules["matplotlib.figure"].Figure
+        _true_savefig = figure.savefig
+        figure.savefig = _savefig
+        figure.show = lambda self, *_, **__: _save_figure(self)
+        pyplot.show = lambda *_, **__: collect()
+    if show := sys.modules.get("PIL.ImageShow"):
+        viewer = type("Viewer", (show.Viewer,), {"show": lambda self, image, **_: bool(_save_image(image)) or True})
+        show.register(viewer, 0)
+    sys.meta_path.insert(0, _AfterImport("plotly.basedatatypes", _patch_plotly))
+
+
+def begin(number: int, limit: int) -> None:
+    """A cell begins; its figures are numbered from `number` on."""
+    global _state
+    _state = _State()
+    _state.number, _state.limit = number, limit
+
+
+def outcome() -> dict[str, Any]:
+    """For the cell's outcome."""
+    return {"figures": _state.figures, "alts": _state.alts, "figure": _state.number}
+
+
+def notes() -> list[str]:
+    """What a person should know about the pictures."""
+    if _state.skipped:
+        return [*_state.notes, f"{_state.skipped:,} more figures were drawn but not kept (at most {_state.limit} a cell)"]
+    return _state.notes
+
+
+def collect() -> None:
+    """Save and close every open figure."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is None or not pyplot.get_fignums():
+        return
+    try:
+        for number in pyplot.get_fignums():
+            _save_figure(pyplot.figure(number))
+            pyplot.close(number)
+    finally:
+        pyplot.close("all")
+
+
+def discard() -> None:
+    """Close every open figure unsaved: the cell was stopped half-way."""
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
+
+
+def take(value: Any) -> bool:
+    """Whether the last expression's value is a picture, or only what drawing one returns; its text is then not shown."""
+    root = type(value).__module__.partition(".")[0]
+    if root == "PIL" and hasattr(value, "save"):
+        return _save_image(value)
+    if root == "plotly" and hasattr(value, "write_html"):
+        _save_plotly(value)
+        return True
+    if root == "matplotlib" and hasattr(value, "savefig"):
+        _save_figure(value)
+        return True
+    return _drawn(value)
+
+
+def _drawn(value: Any) -> bool:
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is None or not (pyplot.get_fignums() or _state.figures or _state.saved):
+        return False
+    items = (
+        list(value)[:50] if isinstance(value, list | tuple) else list(value.flat)[:50] if hasattr(value, "flat") else [value]
+    )
+    artist = sys.modules["matplotlib.artist"].Artist
+    container = sys.modules["matplotlib.container"].Container
+    return isinstance(value, artist | container) or any(isinstance(item, artist | container) for item in items)
+
+
+def _free(stem: str, suffix: str) -> str:
+    while True:
+        name = f"{stem}-{_state.number}{suffix}"
+        _state.number += 1
+        if not os.path.lexists(f"{_WORKSPACE}/{name}"):
+            return name
+
+
+def _full() -> bool:
+    if len(_state.figures) >= _state.limit:
+        _state.skipped += 1
+        return True
+    return False
+
+
+def _save_figure(figure: Any) -> None:
+    """A PNG of the figure, unless this cell has saved it as a picture itself."""
+    if id(figure) in _state.saved or _full():
+        return
+    name = _free("figure", ".png")
+    width, height = figure.get_size_inches()
+    dpi = min(_DPI, (_PIXELS / max(width * height, 1e-9)) ** 0.5)
+    try:
+        assert _true_savefig is not None
+        _true_savefig(figure, f"{_WORKSPACE}/{name}", dpi=dpi, bbox_inches="tight")
+    except Exception as error:
+        Path(_WORKSPACE, name).unlink(missing_ok=True)
+        _state.notes.append(f"{name} could not be drawn: {type(error).__name__}: {str(error)[:200]}")
+        return
+    _state.saved.add(id(figure))
+    _state.figures.append((name, describe(figure)))
+
+
+def _savefig(self: Any, fname: Any, *arguments: Any, **options: Any) -> Any:
+    assert _true_savefig is not None
+    value = _true_savefig(self, fname, *arguments, **options)
+    if isinstance(fname, str | os.PathLike):
+        path = os.path.abspath(os.fspath(fname))
+        if not os.path.splitext(path)[1]:
+            path += ".png"
+        if path.startswith(_WORKSPACE + "/"):
+            _state.alts.append((os.path.relpath(path, _WORKSPACE), describe(self)))
+            if path.lower().endswith(_RASTER):
+                _state.saved.add(id(self))
+    return value
+
+
+def _save_image(image: Any) -> bool:
+    if _full():
+        return True
+    name = _free("image", ".png")
+    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"):
+        image = image.convert("RGB")
+    image.save(f"{_WORKSPACE}/{name}")
+    _state.figures.append((name, f"Image, {image.width}×{image.height} pixels"))
+    return True
+
+
+def _save_plotly(figure: Any) -> None:
+    title = str(getattr(getattr(figure.layout, "title", None), "text", None) or "")
+    slug = re.sub(r"[^\w]+", "-", title.lower()).strip("-")[:60] or f"chart-{_state.number}"
+    name = f"{slug}.html"
+    while os.path.lexists(f"{_WORKSPACE}/{name}"):
+        name = _free(slug, ".html")
+    figure.write_html(f"{_WORKSPACE}/{name}", include_plotlyjs=True)
+    _state.alts.append((name, f"Interactive chart {title!r}" if title else "Interactive chart"))
+    _state.notes.append(f"{name} is an interactive HTML page: open it in a browser")
+
+
+def _patch_plotly(module: Any) -> None:
+    module.BaseFigure.show = lambda self, *_, **__: _save_plotly(self)
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Calls back once a module has been imported."""
+
+    def __init__(self, name: str, then: Callable[[Any], None]) -> None:
+        self._name, self._then = name, then
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """The module's own spec, its loader followed by the callback."""
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def exec_module(module: Any) -> None:
+                load(module)
+                self._then(module)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def describe(figure: Any) -> str:
+    """What the figure shows, from its own title, axes and series."""
+    try:
+        parts = [_describe_axes(axes) for axes in figure.axes[:6] if axes.get_label() != "<colorbar>"]
+        heading = figure.get_suptitle() if hasattr(figure, "get_suptitle") else ""
+    except Exception:
+        return "Figure"
+    text = ". ".join(part for part in ([f"'{heading}'"] if heading else []) + parts if part)
+    return re.sub(r"\s+", " ", text)[:600] or "Figure"
+
+
+def _describe_axes(axes: Any) -> str:
+    title = axes.get_title() or axes.get_title(loc="left") or axes.get_title(loc="right")
+    labels = [f"{letter} {label}" for letter, label in (("x", axes.get_xlabel()), ("y", axes.get_ylabel())) if label]
+    series = [label for label in axes.get_legend_handles_labels()[1] if label][:8]
+    text = _kind(axes) + (f" '{title}'" if title else "")
+    facts = ([", ".join(labels)] if labels else []) + ([f"series {', '.join(series)}"] if series else [])
+    return f"{text}: {'; '.join(facts)}" if facts else text
+
+
+def _kind(axes: Any) -> str:
+    patches = {type(patch).__name__ for patch in axes.patches}
+    collections = {type(item).__name__ for item in axes.collections}
+    kinds = (
+        ("Pie chart", "Wedge" in patches),
+        ("Image", bool(axes.images)),
+        ("Bar chart", bool(axes.containers) or "Rectangle" in patches),
+        ("Line chart", bool(axes.lines)),
+        ("Scatter chart", "PathCollection" in collections),
+    )
+    return next((name for name, holds in kinds if holds), "Chart")
+
+
+def warm_up() -> None:
+    """Draw one small figure to memory: fonts, backends and encoders are then there."""
+    import io
+
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is None or _true_savefig is None:
+        return
+    figure, axes = pyplot.subplots()
+    axes.plot([1, 2], label="a")
+    axes.set_title("a")
+    axes.legend()
+    if pandas := sys.modules.get("pandas"):
+        pandas.DataFrame({"x": [1, 2]}).plot(ax=axes)
+    _true_savefig(figure, io.BytesIO(), dpi=_DPI, bbox_inches="tight")
+    pyplot.close("all")

@@ -1,0 +1,105 @@
+"""Users, capabilities, memory and the processes of the container, as the kernel (Linux) shows and takes them."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import struct
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+_SETGID, _SETUID, _KILL = 6, 7, 5  # capability numbers, <linux/capability.h>
+_VERSION_3 = 0x20080522
+_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS = 4, 8  # <linux/prctl.h>
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl({option})")
+
+
+def _set_capabilities(bits: int) -> None:
+    header = struct.pack("=Ii", _VERSION_3, 0)
+    data = struct.pack("=6I", bits, bits, 0, 0, 0, 0)
+    if _libc.capset(header, data) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def become_supervisor(uid: int) -> None:
+    """From root to a user of our own that may still start and end the processes of others; nobody may look inside."""
+    _prctl(_PR_SET_KEEPCAPS, 1)
+    _become(uid)
+    _set_capabilities(1 << _SETUID | 1 << _SETGID | 1 << _KILL)
+    hide()
+
+
+def become_user(uid: int) -> None:
+    """To the user that code runs as, with no capability."""
+    _become(uid)
+    _set_capabilities(0)
+    hide()
+
+
+def _become(uid: int) -> None:
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
+def hide() -> None:
+    """Neither traceable nor readable under /proc for others of the same user."""
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def show() -> None:
+    """An ordinary process again."""
+    _prctl(_PR_SET_DUMPABLE, 1)
+
+
+def prefer_for_oom(score: int) -> None:
+    """Be the one that goes when memory is out. Raising needs no capability; where it is refused things stay as they are."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(score))
+
+
+def oom_kills() -> int:
+    """How many processes of this container the kernel has ended for want of memory; 0 where it does not say."""
+    for path, key in (("/sys/fs/cgroup/memory.events", "oom_kill"), ("/sys/fs/cgroup/memory/memory.oom_control", "oom_kill")):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return int(dict(line.split() for line in Path(path).read_text().splitlines())[key])
+    return 0
+
+
+def ticks() -> float:
+    """Now, in the unit and from the origin of a process's start time."""
+    return float(Path("/proc/uptime").read_text().split()[0]) * os.sysconf("SC_CLK_TCK")
+
+
+def _others(spare: Collection[int], since: float) -> Iterator[int]:
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) in spare:
+            continue
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            fields = Path(f"/proc/{entry}/stat").read_bytes().rpartition(b")")[2].split()
+            if fields[0] != b"Z" and float(fields[19]) >= since:
+                yield int(entry)
+
+
+def sweep(spare: Collection[int], since: float = 0.0) -> bool:
+    """End every process but `spare` that started at `since` ticks or later; False when they multiply faster."""
+    for _ in range(30):
+        found = list(_others(spare, since))
+        if not found:
+            return True
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+    return False
+
+
+def end_all() -> None:
+    """End every process but PID 1, at once."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)

@@ -1,0 +1,522 @@
+"""PID 1: takes the host's frames, keeps the zygote, kernel and file helper alive, and owns what a cell may leave behind.
+
+It runs under a user of its own, cannot be looked into or signalled by code, and trusts nothing the kernel says.
+Standard library only, one thread.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from . import processes, wire
+from .children import Helper, Kernel, Zygote
+from .reactor import Peer, Reactor, Timer
+from .text import Transcript, clean, human, shorten
+
+_COALESCE = 0.02
+_SCAN_SECONDS = 10.0
+_FIELD = 64 << 10
+
+
+class Cell:
+    """One run and its outcome so far, kept so that a host that lost its place can have it again."""
+
+    def __init__(self, op: int, request: dict[str, Any]) -> None:
+        self.op = op
+        self.id = str(request["id"])
+        self.code = str(request["code"])
+        self.files = int(request["files"])
+        self.seconds = float(request["seconds"])
+        self.grace = float(request["grace"])
+        self.transcript = Transcript(int(request["output"]))
+        self.began = time.monotonic()
+        self.ticks = 0.0
+        self.before: dict[str, list[Any]] = {}
+        self.phase = "before"
+        self.stopping = ""
+        self.outcome: dict[str, Any] = {}
+        self.events: list[dict[str, Any]] = []
+        self.timers: list[Timer] = []
+
+    def started(self) -> dict[str, Any]:
+        """The first event, also of a replay."""
+        return {"t": "started", "elapsed": time.monotonic() - self.began}
+
+    def record(self, event: dict[str, Any]) -> None:
+        """Keep an event; adjacent text becomes one."""
+        last = self.events[-1] if self.events else {}
+        if event["t"] == "printed" == last.get("t") and event["stream"] == last["stream"] and len(last["text"]) < _FIELD:
+            last["text"] += event["text"]
+        else:
+            self.events.append(dict(event))
+
+
+class Supervisor:
+    """The state of one sandbox."""
+
+    def __init__(self, uid: int, limits: dict[str, int], token: bytes) -> None:
+        self.reactor = Reactor()
+        self._limits = limits
+        self._boot = os.urandom(8).hex()
+        self._key: str | None = None
+        self._current: Cell | None = None
+        self._last: Cell | None = None
+        self._figure = 1
+        self._nonce = ""
+        self._scan: tuple[int, Timer] | None = None
+        self._scans = 0
+        self._entries = bytearray()
+        self._missed = ""
+        self._balancing = False
+        self._op: tuple[int, str] | None = None
+        self._kernel_op: Peer | None = None
+        self._unsent: list[tuple[str, str]] = []
+        self._flushed = 0.0
+        self._flush_timer: Timer | None = None
+        self._watch_children()
+        self._host = Peer(self.reactor, (0, 1), token, self._from_host, lambda: os._exit(0))
+        self._helper = Helper(self.reactor, uid, limits["file"], self._from_helper, self._helper_gone)
+        self._zygote = Zygote(self.reactor, uid, self._from_zygote, self._zygote_gone)
+        self._kernel = self._new_kernel()
+
+    # -- processes
+
+    def _watch_children(self) -> None:
+        read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        self.reactor.watch(read, lambda: self._reap(read))
+
+    def _reap(self, wakeup: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(wakeup, 4096)
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                pid, status = ended
+                if pid == self._helper.pid:
+                    self._helper.ended()
+                elif pid == self._zygote.pid:
+                    self._zygote.ended()
+                elif pid == self._kernel.pid:
+                    self._kernel_ended(status)
+
+    def _new_kernel(self) -> Kernel:
+        return Kernel(self.reactor, self._zygote, self._from_kernel, self._printed)
+
+    def _zygote_gone(self) -> None:
+        """The zygote is a new one. A kernel that was asked of the old one will never come."""
+        if not self._kernel.pid:
+            self._kernel_ended(signal.SIGKILL)
+
+    def _from_zygote(self, frame: wire.Frame) -> None:
+        if frame.type == wire.FORKED and not self._kernel.pid:
+            self._kernel.pid = frame.op
+        elif frame.type == wire.EXITED and frame.op == self._kernel.pid:
+            self._kernel_ended(int.from_bytes(frame.payload))
+
+    def _kernel_ended(self, status: int) -> None:
+        """Take what it still said, clear up after it and have another."""
+        kernel, restoring = self._kernel, self._op is not None and self._op[1] == "load_variables"
+        kernel.drain()
+        kernel.close()
+        oom = processes.oom_kills() > kernel.oom_kills
+        if not processes.sweep({1, self._zygote.pid, self._helper.pid}):
+            processes.end_all()
+        self._close_kernel_op("Python ended while it was at this")
+        self._kernel = self._new_kernel()
+        cell = self._current
+        if cell and cell.phase == "running":
+            cell.outcome = {"reason": "died", "detail": _epitaph(status, oom, self._limits["memory"]), "lost": True}
+            if cell.stopping:
+                detail = "The code did not stop when asked, so Python was started again: variables are lost, files are kept."
+                cell.outcome = {"reason": cell.stopping, "detail": detail, "lost": True}
+            self._close_cell(cell)
+        elif kernel.ready and not restoring:
+            self._missed = "Between two cells: " + _epitaph(status, oom, self._limits["memory"])
+
+    # -- the host
+
+    def _send(self, type: int, op: int, value: dict[str, Any]) -> None:
+        self._host.send(type, op, wire.pack(value))
+        self._balance()
+
+    def _balance(self) -> None:
+        """While the host does not read, do not read what code writes."""
+        full = self._host.full
+        self._kernel.pause(full)
+        if self._kernel_op:
+            self._kernel_op.pause(full)
+        if full and not self._balancing:
+            self._balancing = True
+            self.reactor.later(0.01, self._balance_again)
+
+    def _balance_again(self) -> None:
+        self._balancing = False
+        self._balance()
+
+    def _from_host(self, frame: wire.Frame) -> None:
+        try:
+            if frame.type in (wire.DATA, wire.CREDIT, wire.END):
+                self._relay(frame)
+            elif frame.type == wire.CANCEL:
+                self._cancel(frame.op)
+            else:
+                self._command(frame, wire.unpack(frame.payload))
+        except (ValueError, KeyError, TypeError) as error:
+            print(f"frame {frame.type} not understood: {error!r}", file=sys.stderr)
+
+    def _command(self, frame: wire.Frame, request: dict[str, Any]) -> None:
+        if frame.type == wire.HELLO:
+            self._nonce = str(request["nonce"])
+            self._say_state()
+        elif frame.type == wire.CLAIM:
+            self._key = str(request["key"])
+            self._say_state()
+        elif frame.type == wire.RUN:
+            self._run(frame.op, request)
+        elif frame.type == wire.INTERRUPT:
+            self._interrupt(str(request["why"]), float(request["grace"]))
+        elif frame.type == wire.OPEN:
+            self._open(frame, request)
+
+    def _say_state(self) -> None:
+        cell = self._current or self._last
+        state = {
+            "nonce": self._nonce,
+            "boot": self._boot,
+            "key": self._key,
+            "ready": self._kernel.ready,
+            "cell": {"id": cell.id, "running": cell is self._current} if cell else None,
+        }
+        self._send(wire.STATE, 0, state)
+
+    # -- cells
+
+    def _run(self, op: int, request: dict[str, Any]) -> None:
+        for known in (self._current, self._last):
+            if known and known.id == request["id"]:
+                self._replay(known, op)
+                return
+        if self._current:
+            self._send(wire.REFUSED, op, {"why": "another cell is running"})
+            return
+        cell = self._current = Cell(op, request)
+        self._emit(cell, cell.started(), record=False)
+        cell.timers.append(self.reactor.later(cell.seconds, lambda: self._stop(cell, "timeout", cell.grace)))
+        self._ask_scan()
+
+    def _replay(self, cell: Cell, op: int) -> None:
+        self._flush()
+        cell.op = op
+        self._emit(cell, cell.started(), record=False)
+        for event in cell.events:
+            self._emit(cell, event, record=False)
+
+    def _emit(self, cell: Cell, event: dict[str, Any], record: bool = True) -> None:
+        if record:
+            cell.record(event)
+        self._send(wire.EVENT, cell.op, event)
+
+    def _scanned(self, entries: dict[str, list[Any]] | None) -> None:
+        cell = self._current
+        if not cell:
+            return
+        if cell.phase == "before":
+            cell.before = entries or {}
+            self._begin(cell)
+        elif cell.phase == "after":
+            self._end_cell(cell, entries)
+
+    def _begin(self, cell: Cell) -> None:
+        if cell.stopping:
+            cell.outcome = {"reason": cell.stopping}
+            self._end_cell(cell, cell.before)
+            return
+        self._kernel.drain()
+        cell.phase = "running"
+        cell.ticks = processes.ticks()
+        self._kernel.run({"code": cell.code, "figure": self._figure, "files": cell.files})
+
+    def _printed(self, stream: str, data: bytes) -> None:
+        cell = self._current
+        if cell and cell.phase == "running" and (text := cell.transcript.add(stream, data)):
+            self._say(stream, text)
+
+    def _say(self, stream: str, text: str) -> None:
+        """Send text at once when nothing was sent lately, else gather it for a moment."""
+        if self._unsent and self._unsent[-1][0] == stream:
+            text = self._unsent.pop()[1] + text
+        self._unsent.append((stream, text))
+        wait = self._flushed + _COALESCE - time.monotonic()
+        if wait <= 0:
+            self._flush()
+        elif not self._flush_timer:
+            self._flush_timer = self.reactor.later(wait, self._flush)
+
+    def _flush(self) -> None:
+        if self._flush_timer:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        self._flushed = time.monotonic()
+        unsent, self._unsent = self._unsent, []
+        for stream, text in unsent:
+            if self._current:
+                self._emit(self._current, {"t": "printed", "stream": stream, "text": text})
+
+    def _from_kernel(self, frame: wire.Frame) -> None:
+        cell = self._current
+        if frame.type == wire.READY:
+            if not self._kernel.ready:
+                self._kernel.ready = True
+                self._say_state()
+        elif frame.type == wire.FINISHED and cell and cell.phase == "running":
+            self._kernel.drain()
+            try:
+                cell.outcome = wire.unpack(frame.payload)
+            except ValueError:
+                cell.outcome = {"reason": "ok", "detail": "What the code left could not be read."}
+            if cell.stopping:
+                if not processes.sweep({1, self._zygote.pid, self._helper.pid, self._kernel.pid}, cell.ticks):
+                    self._kernel.signal(signal.SIGKILL)
+                    return
+                if cell.outcome.get("reason") == "interrupted":
+                    cell.outcome["reason"] = cell.stopping
+                    cell.outcome.setdefault("detail", "Variables are kept.")
+            self._close_cell(cell)
+
+    def _interrupt(self, why: str, grace: float) -> None:
+        if self._current:
+            self._stop(self._current, "timeout" if why == "timeout" else "interrupted", grace)
+        elif self._kernel_op:
+            self._kernel.signal(signal.SIGINT)
+            self.reactor.later(grace, self._kill_for(self._op))
+
+    def _kill_for(self, op: tuple[int, str] | None) -> Any:
+        return lambda: self._kernel.signal(signal.SIGKILL) if self._op == op and self._kernel_op else None
+
+    def _stop(self, cell: Cell, why: str, grace: float) -> None:
+        if cell is not self._current or cell.phase == "after" or cell.stopping:
+            return
+        cell.stopping = why
+        if cell.phase == "running":
+            self._kernel.signal(signal.SIGINT)
+        cell.timers.append(self.reactor.later(grace, lambda: self._kill(cell)))
+
+    def _kill(self, cell: Cell) -> None:
+        if cell is not self._current or cell.phase != "running":
+            return
+        if self._kernel.pid:
+            self._kernel.signal(signal.SIGKILL)
+        else:
+            self._zygote.end()
+        cell.timers.append(self.reactor.later(1.0, lambda: self._give_up(cell)))
+
+    def _give_up(self, cell: Cell) -> None:
+        """The zygote did not say that the kernel has ended: it was stopped or worse. Start from nothing."""
+        if cell is self._current and cell.phase == "running":
+            processes.end_all()
+            self._kernel_ended(signal.SIGKILL)
+
+    def _close_cell(self, cell: Cell) -> None:
+        """The code has ended: what remains of its text, then see which files it made."""
+        cell.phase = "after"
+        for timer in cell.timers:
+            timer.cancel()
+        self._flush()
+        for stream, text in cell.transcript.rest():
+            for at in range(0, len(text), _FIELD):
+                self._emit(cell, {"t": "printed", "stream": stream, "text": text[at : at + _FIELD]})
+        self._ask_scan()
+
+    def _end_cell(self, cell: Cell, entries: dict[str, list[Any]] | None) -> None:
+        outcome = cell.outcome
+        if isinstance(outcome.get("result"), dict):
+            self._emit(cell, {"t": "result"} | _result(outcome["result"]))
+        if isinstance(outcome.get("raised"), dict):
+            self._emit(
+                cell, {"t": "raised"} | {name: _text(outcome["raised"].get(name)) for name in ("name", "message", "traceback")}
+            )
+        notes = [_text(note, 500) for note in _list(outcome.get("notes"))[:20]]
+        if cell.transcript.dropped:
+            notes.append(f"{cell.transcript.lines:,} lines dropped ({human(cell.transcript.dropped)})")
+        if processes.oom_kills() > self._kernel.oom_kills and not outcome.get("lost"):
+            self._kernel.oom_kills = processes.oom_kills()
+            notes.append("a process that the code had started was ended for want of memory")
+        notes += self._say_files(cell, entries)
+        self._figure = max(self._figure, _integer(outcome.get("figure"), 1))
+        reason = outcome.get("reason")
+        ended = {
+            "t": "ended",
+            "reason": reason if reason in ("ok", "raised", "interrupted", "timeout", "died") else "ok",
+            "seconds": time.monotonic() - cell.began,
+            "detail": _text(outcome.get("detail") or self._missed, 500),
+            "lost": outcome.get("lost") is True or bool(self._missed),
+            "notes": notes,
+        }
+        self._missed = ""
+        self._current, self._last = None, cell
+        self._emit(cell, ended)
+
+    def _say_files(self, cell: Cell, entries: dict[str, list[Any]] | None) -> list[str]:
+        if entries is None:
+            return ["the files of the workspace could not be listed"]
+        drawn = {str(name): str(alt) for name, alt in _pairs(cell.outcome.get("figures"))}
+        words = drawn | {str(name): str(alt) for name, alt in _pairs(cell.outcome.get("alts"))}
+        changed = [(name, entry) for name, entry in entries.items() if cell.before.get(name) != entry]
+        changed.sort(key=lambda item: (item[0] not in drawn, item[1][2]))
+        handed = [item for item in changed if item[1][1] <= self._limits["file"]][: cell.files]
+        for name, entry in handed:
+            alt = _text(words.get(name, ""), 1000)
+            self._emit(cell, {"t": "made", "name": name, "size": entry[1], "figure": name in drawn, "alt": alt})
+        left = [entry[1] for name, entry in changed if (name, entry) not in handed]
+        if not left:
+            return []
+        noun = "file" if len(left) == 1 else "files"
+        return [f"{len(left):,} more {noun}, largest {human(max(left))}, kept in the workspace"]
+
+    # -- files and variables: PID 1 only passes frames on
+
+    def _ask_scan(self) -> None:
+        self._scans += 1
+        number = self._scans
+        self._entries.clear()
+        self._scan = number, self.reactor.later(_SCAN_SECONDS, lambda: self._scan_done(number, None))
+        self._helper.peer.send(wire.SCAN, number)
+
+    def _scan_done(self, number: int, entries: dict[str, list[Any]] | None) -> None:
+        if self._scan and self._scan[0] == number:
+            self._scan[1].cancel()
+            self._scan = None
+            if entries is None:
+                self._helper.end()
+            self._scanned(entries)
+
+    def _helper_gone(self) -> None:
+        """A new helper is there: ask again what the old one has not answered."""
+        if self._op and not self._kernel_op:
+            self._finish_op(wire.REFUSED, {"why": "the files could not be reached for a moment; try again"})
+        if self._scan:
+            self._entries.clear()
+            self._helper.peer.send(wire.SCAN, self._scan[0])
+
+    def _from_helper(self, frame: wire.Frame) -> None:
+        if frame.type == wire.SCAN:
+            if self._scan and self._scan[0] == frame.op:
+                self._entries += frame.payload
+        elif frame.type == wire.FINISHED:
+            self._scan_done(frame.op, wire.unpack(bytes(self._entries)))
+        elif self._op and frame.op == self._op[0]:
+            self._pass_on(frame)
+
+    def _open(self, frame: wire.Frame, request: dict[str, Any]) -> None:
+        if self._op:
+            self._cancel(self._op[0])
+        what = str(request["what"])
+        self._op = frame.op, what
+        if what in ("variables", "save_variables", "load_variables"):
+            self._open_kernel_op(frame)
+        else:
+            self._helper.peer.send(wire.OPEN, frame.op, frame.payload)
+
+    def _open_kernel_op(self, frame: wire.Frame) -> None:
+        ours, theirs = socket.socketpair()
+        self._kernel_op = Peer(self.reactor, ours, wire.LOCAL, self._from_kernel_op, self._kernel_op_gone)
+        sent = self._kernel.control.send_with([theirs.fileno()], wire.OPEN, frame.op, frame.payload)
+        theirs.close()
+        if not sent:
+            self._close_kernel_op("Python does not answer")
+
+    def _from_kernel_op(self, frame: wire.Frame) -> None:
+        if self._op and frame.op == self._op[0] and frame.type in (wire.DATA, wire.CREDIT, wire.NOTE, wire.DONE, wire.REFUSED):
+            self._pass_on(frame)
+
+    def _kernel_op_gone(self) -> None:
+        self._close_kernel_op("Python ended while it was at this")
+
+    def _close_kernel_op(self, why: str) -> None:
+        if self._kernel_op and self._op:
+            self._finish_op(wire.DONE, {"cut": why})
+
+    def _pass_on(self, frame: wire.Frame) -> None:
+        self._host.send(frame.type, frame.op, frame.payload)
+        self._balance()
+        if frame.type in (wire.DONE, wire.REFUSED):
+            self._forget_op()
+
+    def _finish_op(self, type: int, value: dict[str, Any]) -> None:
+        if self._op:
+            self._send(type, self._op[0], value)
+            self._forget_op()
+
+    def _forget_op(self) -> None:
+        self._op = None
+        if self._kernel_op:
+            self._kernel_op.close()
+            self._kernel_op = None
+
+    def _relay(self, frame: wire.Frame) -> None:
+        if self._op and self._op[0] == frame.op:
+            (self._kernel_op or self._helper.peer).send(frame.type, frame.op, frame.payload)
+
+    def _cancel(self, op: int) -> None:
+        if self._op and self._op[0] == op:
+            if not self._kernel_op:
+                self._helper.peer.send(wire.CANCEL, op)
+            self._finish_op(wire.DONE, {"cut": "cancelled"})
+
+
+def _epitaph(status: int, oom: bool, memory: int) -> str:
+    kept = "variables are lost, files are kept."
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and oom:
+        return f"The code ran out of memory ({human(memory)}) and Python was started again: {kept}"
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name if os.WTERMSIG(status) in set(signal.Signals) else "a signal"
+        crash = {"SIGSEGV": "crashed (segmentation fault)", "SIGABRT": "aborted", "SIGKILL": "was killed"}
+        return f"Python {crash.get(name, f'was ended by {name}')} and was started again: {kept}"
+    return f"The code ended Python itself (exit status {os.waitstatus_to_exitcode(status)}), so it was started again: {kept}"
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _pairs(value: object) -> list[tuple[Any, Any]]:
+    return [(item[0], item[1]) for item in _list(value)[:1000] if isinstance(item, list) and len(item) == 2]
+
+
+def _integer(value: object, default: int) -> int:
+    return value if isinstance(value, int) and 0 < value < 1_000_000 else default
+
+
+def _text(value: object, limit: int = _FIELD) -> str:
+    return clean(shorten(value, limit)) if isinstance(value, str) else ""
+
+
+def _result(value: dict[str, Any]) -> dict[str, Any]:
+    """A result in our own shape, whatever the kernel sent."""
+    table = value.get("table")
+    if not isinstance(table, dict):
+        return {"text": _text(value.get("text")), "table": None}
+    columns = [_text(column, 200) for column in _list(table.get("columns"))[:21]]
+    rows = [[_text(item, 200) for item in _list(row)[:21]] for row in _list(table.get("rows"))[:20]]
+    total = table.get("total")
+    shape = {"columns": columns, "rows": rows, "total": total if isinstance(total, int) and 0 <= total < 1 << 62 else len(rows)}
+    return {"text": _text(value.get("text")), "table": shape}
+
+
+def main(arguments: list[str]) -> None:
+    """`supervisor UID MEMORY FILE`: as root, with SETUID, SETGID and KILL. The first 16 bytes of stdin are the token."""
+    uid, memory, file = (int(argument) for argument in arguments)
+    processes.become_supervisor(uid)
+    token = b""
+    while len(token) < wire.TOKEN_SIZE:
+        data = os.read(0, wire.TOKEN_SIZE - len(token))
+        if not data:
+            return
+        token += data
+    Supervisor(uid + 1, {"memory": memory, "file": file}, token).reactor.run()

@@ -1,0 +1,682 @@
+"""A session over any byte channel to a supervisor: cells, files, checkpoints. The host's deadlines are here."""
+
+import asyncio
+import itertools
+import secrets
+import struct
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Literal, Protocol
+
+import anyio
+
+from sandbox import frames
+from sandbox.api import (
+    Checkpoint,
+    Ended,
+    File,
+    FileRefused,
+    Limits,
+    Loss,
+    Output,
+    Raised,
+    Restored,
+    SandboxLost,
+    Saved,
+    Started,
+    Variable,
+)
+from sandbox.frames import Frames, ProtocolError, State
+from sandbox.media import media_type
+from sandbox.runner import wire
+
+_ANSWER = 30.0
+"""Seconds without any sign of life before a sandbox that owes an answer is given up."""
+_STUCK = 10.0
+"""Seconds that one variable may take to be kept or brought back."""
+_QUEUE = 8 << 20
+_GONE = "The sandbox of this thread is gone; ask again to go on in a new one."
+_SILENT = "The sandbox of this thread no longer answers; ask again to go on in a new one."
+
+
+class Channel(Protocol):
+    """Bytes to and from a supervisor."""
+
+    async def read(self) -> bytes:
+        """The next bytes; b"" when the supervisor has gone."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send; returns when more may be sent. Raises `SandboxLost`."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the channel; what runs behind it goes on. Never raises."""
+        ...
+
+
+class Inbox:
+    """Frames that wait for whoever asked for them, bounded."""
+
+    def __init__(self) -> None:
+        self._frames: asyncio.Queue[wire.Frame | None] = asyncio.Queue()
+        self._size = 0
+
+    def put(self, frame: wire.Frame | None) -> None:
+        """Add a frame, None for the end. Raises `ProtocolError` when a sandbox sends what nobody let it."""
+        self._size += len(frame.payload) + 64 if frame else 0
+        if self._size > _QUEUE:
+            raise ProtocolError("more than was asked for")
+        self._frames.put_nowait(frame)
+
+    async def get(self, until: float | None = None) -> wire.Frame:
+        """The next frame. Raises `SandboxLost`, or TimeoutError at `until` on the loop's clock."""
+        async with asyncio.timeout_at(until):
+            frame = await self._frames.get()
+        if frame is None:
+            self._frames.put_nowait(None)
+            raise SandboxLost(_GONE)
+        self._size -= len(frame.payload) + 64
+        return frame
+
+
+class Link:
+    """Frames over a channel: one reader task that gives every frame to whoever waits for its operation."""
+
+    def __init__(self, channel: Channel, token: bytes) -> None:
+        self._channel, self._token = channel, token
+        self._operations = itertools.count(secrets.randbelow(1 << 30) + 1)
+        self._inboxes: dict[int, Inbox] = {}
+        self._states = asyncio.Condition()
+        self._nonce = secrets.token_hex(8)
+        self._writing = asyncio.Lock()
+        self.state: State | None = None
+        self.lost = False
+        self._reader = asyncio.create_task(self._read(), name="sandbox link")
+
+    @property
+    def loop_time(self) -> float:
+        """The loop's clock."""
+        return asyncio.get_running_loop().time()
+
+    async def hello(self, first: bool, seconds: float) -> State:
+        """Resynchronise both ways and learn the sandbox's state. Raises `SandboxLost` when it does not answer in time."""
+        self._nonce = secrets.token_hex(8)
+        await self._write(self._token if first else bytes(wire.PADDING))
+        return await self._ask(wire.HELLO, {"nonce": self._nonce}, lambda state: True, seconds)
+
+    async def ping(self, seconds: float) -> State:
+        """Hello on a link that is in step."""
+        self._nonce = secrets.token_hex(8)
+        return await self._ask(wire.HELLO, {"nonce": self._nonce}, lambda state: True, seconds)
+
+    async def ready(self, seconds: float) -> State:
+        """Wait until a cell can run."""
+        return await self._until(lambda state: state.ready, seconds)
+
+    async def claim(self, key: str, seconds: float) -> State:
+        """Make the sandbox `key`'s own."""
+        return await self._ask(wire.CLAIM, {"key": key}, lambda state: state.key == key, seconds)
+
+    async def _ask(self, type: int, value: dict[str, Any], holds: Callable[[State], bool], seconds: float) -> State:
+        self.state = None
+        await self.send(type, 0, wire.pack(value))
+        return await self._until(holds, seconds)
+
+    async def _until(self, holds: Callable[[State], bool], seconds: float) -> State:
+        try:
+            async with asyncio.timeout(seconds), self._states:
+                await self._states.wait_for(lambda: self.lost or (self.state is not None and holds(self.state)))
+        except TimeoutError as error:
+            raise SandboxLost(_SILENT) from error
+        if self.lost or self.state is None:
+            raise SandboxLost(_GONE)
+        return self.state
+
+    async def send(self, type: int, op: int, payload: bytes = b"") -> None:
+        """Send one frame. Raises `SandboxLost`."""
+        await self._write(wire.encode(self._token, type, op, payload))
+
+    async def _write(self, data: bytes) -> None:
+        if self.lost:
+            raise SandboxLost(_GONE)
+        async with self._writing:
+            await self._channel.write(data)
+
+    @asynccontextmanager
+    async def operation(self) -> AsyncGenerator[tuple[int, Inbox], None]:
+        """A fresh operation number and the inbox of its frames."""
+        op, inbox = next(self._operations) & 0xFFFFFFFF, Inbox()
+        if self.lost:
+            raise SandboxLost(_GONE)
+        self._inboxes[op] = inbox
+        try:
+            yield op, inbox
+        finally:
+            del self._inboxes[op]
+
+    async def _read(self) -> None:
+        parser = Frames(self._token)
+        try:
+            while data := await self._channel.read():
+                for frame in parser.feed(data):
+                    await self._take(frame)
+        except (SandboxLost, ProtocolError, OSError):
+            pass  # lost, as those who wait are told
+        finally:
+            self.lost = True
+            for inbox in self._inboxes.values():
+                inbox.put(None)
+            async with self._states:
+                self._states.notify_all()
+
+    async def _take(self, frame: wire.Frame) -> None:
+        if frame.type == wire.STATE:
+            state = frames.state(frame.payload)
+            if state.nonce == self._nonce:
+                async with self._states:
+                    self.state = state
+                    self._states.notify_all()
+        elif frame.op in self._inboxes:
+            self._inboxes[frame.op].put(frame)
+
+    async def close(self) -> None:
+        """Stop reading and let go of the channel."""
+        self._reader.cancel()
+        await asyncio.wait([self._reader])
+        await self._channel.close()
+
+
+class Remote:
+    """`sandbox.Session` over a link."""
+
+    def __init__(self, key: str, link: Link, limits: Limits, remove: Callable[[], Awaitable[None]]) -> None:
+        self.key = key
+        self.origin: Literal["fresh", "restored", "adopted"] = "fresh"
+        self.restored: Restored | None = None
+        self._link, self._limits, self._remove = link, limits, remove
+        self._turn = asyncio.Lock()
+        self._cell: tuple[str, bool] | None = None
+        """The id of the cell that a sandbox ran before we came, and whether it still runs."""
+        self._busy = False
+        self._grace = limits.grace
+
+    @property
+    def lost(self) -> bool:
+        """The container has gone or no longer answers."""
+        return self._link.lost
+
+    def adopt(self, state: State) -> None:
+        """The container was running for this key before."""
+        self.origin = "adopted"
+        if state.cell is not None and state.running:
+            self._cell = state.cell, True
+
+    # -- cells
+
+    async def run(self, id: str, code: str, limits: Limits | None = None) -> AsyncGenerator[Output, None]:
+        """See `sandbox.Session.run`."""
+        async with self._turn:
+            await self._await_foreign(id)
+            async with aclosing(self._run(id, code, limits or self._limits)) as outputs:
+                async for output in outputs:
+                    yield output
+
+    async def _await_foreign(self, id: str) -> None:
+        """A cell that was running when we adopted the container goes on to its end before another may start."""
+        if self._cell is None or self._cell[0] == id:
+            return
+        foreign = self._cell[0]
+        async with aclosing(self._run(foreign, "", self._limits)) as outputs:
+            async for _ in outputs:
+                pass
+
+    async def _run(self, id: str, code: str, limits: Limits) -> AsyncGenerator[Output, None]:
+        request = wire.pack(_request(id, code, limits))
+        if len(request) > wire.MAX_PAYLOAD:
+            for output in _too_long(len(request)):
+                yield output
+            return
+        async with self._link.operation() as (op, inbox):
+            self._busy, self._grace, ended = True, limits.grace, False
+            try:
+                await self._link.send(wire.RUN, op, request)
+                async for output in self._events(inbox, limits):
+                    if isinstance(output, Ended):
+                        self._busy, self._cell, ended = False, None, True
+                    yield output
+            finally:
+                if not ended:
+                    with anyio.CancelScope(shield=True):
+                        await self._abandon(inbox, limits)
+                self._busy = False
+
+    async def _events(self, inbox: Inbox, limits: Limits) -> AsyncGenerator[Output, None]:
+        """Outputs up to `Ended`; at the deadline the cell is stopped, and a sandbox that cannot even do that is given up."""
+        due, stopped = self._link.loop_time + _ANSWER, False
+        while True:
+            try:
+                frame = await inbox.get(due)
+            except TimeoutError:
+                if stopped or due < self._link.loop_time - _ANSWER:
+                    await self._give_up()
+                stopped, due = True, self._link.loop_time + limits.grace + _ANSWER
+                await self._interrupt("timeout", limits.grace)
+                continue
+            output = self._understand(frame)
+            if isinstance(output, Started) and not stopped:
+                due = self._link.loop_time + max(0.0, limits.seconds - frames.elapsed(frame.payload))
+            yield output
+            if isinstance(output, Ended):
+                return
+
+    def _understand(self, frame: wire.Frame) -> Output:
+        try:
+            if frame.type == wire.EVENT:
+                return frames.output(frame.payload)
+            raise ProtocolError(f"a frame of type {frame.type} during a cell")
+        except ProtocolError as error:
+            raise SandboxLost(_SILENT) from error
+
+    async def _abandon(self, inbox: Inbox, limits: Limits) -> None:
+        """Nobody wants the cell any more: stop it and wait until it has ended."""
+        if self._link.lost:
+            return
+        try:
+            await self._interrupt("interrupted", limits.grace)
+            until = self._link.loop_time + limits.grace + _ANSWER
+            while not isinstance(self._understand(await inbox.get(until)), Ended):
+                pass
+            self._cell = None
+        except TimeoutError:
+            await self._remove()
+        except SandboxLost:
+            pass  # the next call says so
+
+    async def _give_up(self) -> None:
+        await self._remove()
+        raise SandboxLost(_SILENT)
+
+    async def interrupt(self) -> None:
+        """See `sandbox.Session.interrupt`."""
+        if self._busy or self._cell:
+            await self._interrupt("interrupted", self._grace)
+
+    async def _interrupt(self, why: str, grace: float) -> None:
+        await self._link.send(wire.INTERRUPT, 0, wire.pack({"why": why, "grace": grace}))
+
+    # -- operations
+
+    @asynccontextmanager
+    async def _operation(self, what: str, **arguments: Any) -> AsyncGenerator["_Operation", None]:
+        async with self._turn:
+            await self._await_foreign("")
+            async with self._link.operation() as (op, inbox):
+                operation = _Operation(self._link, op, inbox, self._give_up)
+                try:
+                    await self._link.send(wire.OPEN, op, wire.pack({"what": what} | arguments))
+                    yield operation
+                finally:
+                    if not operation.over and not self._link.lost:
+                        with anyio.CancelScope(shield=True):
+                            await operation.cancel()
+
+    async def put(self, name: str, size: int, chunks: AsyncIterator[bytes]) -> File:
+        """See `sandbox.Session.put`."""
+        async with self._operation("put", name=name[:4096], size=size) as operation:
+            await operation.note()
+            async for chunk in chunks:
+                await operation.write(chunk)
+            await operation.end()
+            done = await operation.finish()
+            try:
+                stored = frames.files({"files": [[done.get("name"), done.get("size")]]})[0]
+            except ProtocolError as error:
+                raise SandboxLost(_SILENT) from error
+            return File(stored.name, stored.size, media_type(stored.name))
+
+    async def get(self, name: str) -> AsyncGenerator[bytes, None]:
+        """See `sandbox.Session.get`."""
+        async with self._operation("get", name=name) as operation:
+            note = await operation.note()
+            size, got = note.get("size"), 0
+            async for data in operation.read():
+                got += len(data)
+                yield data
+            if got != size:
+                raise FileRefused(f"{name} could not be read whole.")
+
+    async def list(self) -> tuple[File, ...]:
+        """See `sandbox.Session.list`."""
+        found: list[File] = []
+        async with self._operation("list") as operation:
+            async for note in operation.notes():
+                found += operation.understood(frames.files, note)
+        return tuple(sorted(found, key=lambda file: file.name))
+
+    async def variables(self) -> tuple[Variable, ...]:
+        """See `sandbox.Session.variables`."""
+        found: list[Variable] = []
+        async with self._operation("variables") as operation:
+            async for note in operation.notes():
+                found += operation.understood(frames.variables, note)
+        return tuple(sorted(found, key=lambda variable: variable.name))
+
+    # -- checkpoints
+
+    async def checkpoint(self, sink: Callable[[bytes], Awaitable[None]]) -> Saved:
+        """See `sandbox.Session.checkpoint`."""
+        blob = _BlobWriter(sink)
+        async with self._operation("save_files") as operation:
+            files = _Report()
+            async for data in operation.read(files.note):
+                await blob.write(_FILES, data)
+            count = operation.result.get("files")
+        if not isinstance(count, int):
+            raise SandboxLost(_SILENT)
+        variables = _Report()
+        async with self._operation("save_variables") as operation:
+            try:
+                async for data in operation.read(variables.note, _STUCK):
+                    await blob.write(_VARIABLES, data)
+            except TimeoutError:
+                pass  # the copy that pickles is stuck; what it had not finished is named below
+        await blob.end()
+        missing = variables.missing("keeping it took too long or ended Python's copy")
+        return Saved(len(variables.kept), count, (*files.lost, *variables.lost, *missing))
+
+    async def restore(self, checkpoint: Checkpoint) -> None:
+        """Bring a checkpoint back into this fresh session; what cannot be brought back is named in `restored`."""
+        self.origin = "restored"
+        lost: list[Loss] = []
+        count, kept = 0, 0
+        try:
+            files, count = await self._restore_files(checkpoint)
+            lost += files.lost
+            variables = await self._restore_variables(checkpoint)
+            lost += variables.lost
+            kept = len(variables.kept)
+        except _Damaged as damage:
+            lost.append(Loss("checkpoint", str(damage)))
+        self.restored = Restored(kept, count, tuple(lost))
+
+    async def _restore_files(self, checkpoint: Checkpoint) -> tuple["_Report", int]:
+        report = _Report()
+        async with self._operation("load_files") as operation:
+            await operation.pour(_section(checkpoint, _FILES), report.note)
+            count = operation.result.get("files")
+        return report, count if isinstance(count, int) else 0
+
+    async def _restore_variables(self, checkpoint: Checkpoint) -> "_Report":
+        """A variable that ends Python while it is brought back is left out at the next try."""
+        whole = _Report()
+        for attempt in range(3):
+            report = _Report()
+            async with self._operation("load_variables", skip=sorted(whole.suspects)) as operation:
+                stuck = await operation.pour(_section(checkpoint, _VARIABLES), report.note, _STUCK, self._nudge)
+            whole.merge(report)
+            if "cut" not in operation.result and not stuck:
+                return whole
+            whole.kept.clear()
+            if report.trying:
+                whole.suspects.add(report.trying)
+                whole.lost.append(Loss(report.trying, "bringing it back ended Python or took too long"))
+            await self._link.ping(_ANSWER)
+            if attempt == 2:
+                whole.lost.append(Loss("variables", "too many of them could not be brought back"))
+        return whole
+
+    async def _nudge(self) -> None:
+        await self._interrupt("interrupted", self._limits.grace)
+
+    async def close(self) -> None:
+        """See `sandbox.Session.close`."""
+        await self._remove()
+
+
+class _Operation:
+    """One file or set of variables on the move."""
+
+    def __init__(self, link: Link, op: int, inbox: Inbox, give_up: Callable[[], Awaitable[None]]) -> None:
+        self._link, self._op, self._inbox, self._give_up = link, op, inbox, give_up
+        self._credit = wire.WINDOW
+        self.over = False
+        self.result: dict[str, Any] = {}
+
+    async def _next(self, seconds: float = _ANSWER) -> wire.Frame:
+        try:
+            frame = await self._inbox.get(self._link.loop_time + seconds)
+        except TimeoutError:
+            if seconds != _ANSWER:
+                raise
+            await self._give_up()
+            raise
+        if frame.type == wire.DONE:
+            self.over = True
+            self.result = self.understood(lambda value: value, self._object(frame))
+        elif frame.type == wire.REFUSED:
+            self.over = True
+            raise FileRefused(str(self._object(frame).get("why", "the sandbox refused"))[:1000])
+        elif frame.type == wire.CREDIT:
+            self._credit += self.understood(lambda value: frames.count(frame.payload, "bytes"), {})
+        return frame
+
+    def _object(self, frame: wire.Frame) -> dict[str, Any]:
+        return self.understood(lambda _: frames.json_object(frame.payload), {})
+
+    def understood(self, read: Callable[[dict[str, Any]], Any], value: dict[str, Any]) -> Any:
+        """What `read` makes of it; a sandbox that talks nonsense is lost."""
+        try:
+            return read(value)
+        except ProtocolError as error:
+            raise SandboxLost(_SILENT) from error
+
+    async def note(self) -> dict[str, Any]:
+        """The one note that says the sandbox is ready for this."""
+        while not self.over:
+            frame = await self._next()
+            if frame.type == wire.NOTE:
+                return self._object(frame)
+        raise FileRefused("The sandbox stopped this; try again.")
+
+    async def notes(self) -> AsyncGenerator[dict[str, Any], None]:
+        """All notes up to the end."""
+        while not self.over:
+            frame = await self._next()
+            if frame.type == wire.NOTE:
+                yield self._object(frame)
+
+    async def read(
+        self, note: Callable[[dict[str, Any]], None] | None = None, seconds: float = _ANSWER
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes that come, acknowledged as they are taken."""
+        while not self.over:
+            frame = await self._next(seconds)
+            if frame.type == wire.DATA:
+                yield frame.payload
+                await self._link.send(wire.CREDIT, self._op, wire.pack({"bytes": len(frame.payload)}))
+            elif frame.type == wire.NOTE and note:
+                self.understood(lambda value: note(value), self._object(frame))
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes as credit allows."""
+        view = memoryview(data)
+        while view and not self.over:
+            piece, view = view[: wire.CHUNK], view[wire.CHUNK :]
+            while self._credit < len(piece) and not self.over:
+                await self._next()
+            self._credit -= len(piece)
+            await self._link.send(wire.DATA, self._op, bytes(piece))
+
+    async def end(self) -> None:
+        """There are no more bytes."""
+        await self._link.send(wire.END, self._op)
+
+    async def finish(self) -> dict[str, Any]:
+        """Wait for the end."""
+        while not self.over:
+            await self._next()
+        return self.result
+
+    async def pour(
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        note: Callable[[dict[str, Any]], None],
+        seconds: float = _ANSWER,
+        nudge: Callable[[], Awaitable[None]] | None = None,
+    ) -> bool:
+        """Send everything while notes come back; True when it had to be given up.
+
+        `nudge` is called after `seconds` without a sign of life, up to 50 times.
+        """
+        nudges = 0
+
+        async def step() -> bool:
+            nonlocal nudges
+            try:
+                frame = await self._next(seconds)
+            except TimeoutError:
+                nudges += 1
+                if nudge is None or nudges > 50:
+                    return False
+                await nudge()
+                return True
+            if frame.type == wire.NOTE:
+                self.understood(note, self._object(frame))  # type: ignore[arg-type]
+            return True
+
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                while self._credit < len(chunk) and not self.over:
+                    if not await step():
+                        return True
+                if self.over:
+                    return False
+                self._credit -= len(chunk)
+                await self._link.send(wire.DATA, self._op, chunk)
+        await self.end()
+        while not self.over:
+            if not await step():
+                return True
+        return False
+
+    async def cancel(self) -> None:
+        """Nobody wants it any more."""
+        try:
+            await self._link.send(wire.CANCEL, self._op)
+            while not self.over:
+                await self._next()
+        except (FileRefused, SandboxLost, TimeoutError):
+            pass  # over all the same
+
+
+class _Report:
+    """What came of each variable, gathered from notes."""
+
+    def __init__(self) -> None:
+        self.plan: list[str] = []
+        self.kept: set[str] = set()
+        self.modules: set[str] = set()
+        self.lost: list[Loss] = []
+        self.trying = ""
+        self.suspects: set[str] = set()
+
+    def note(self, value: dict[str, Any]) -> None:
+        """Take one in. Raises `ProtocolError`."""
+        if "plan" in value:
+            self.plan += frames.names(value, "plan")[: 10_000 - len(self.plan)]
+        elif "lost" in value:
+            self.lost += frames.losses(value)[: 10_000 - len(self.lost)]
+        elif "kept" in value and len(self.kept) < 10_000:
+            (self.modules if value.get("module") is True else self.kept).add(str(value["kept"])[:1000])
+        elif "trying" in value:
+            self.trying = str(value["trying"])[:1000]
+
+    def missing(self, why: str) -> list[Loss]:
+        """What was planned and of which nothing was heard."""
+        heard = self.kept | self.modules | {loss.name for loss in self.lost}
+        return [Loss(name, why) for name in self.plan if name not in heard]
+
+    def merge(self, other: "_Report") -> None:
+        """The last try counts for what was kept; what was lost stays named once."""
+        self.kept = other.kept
+        known = {loss.name for loss in self.lost}
+        self.lost += [loss for loss in other.lost if loss.name not in known]
+
+
+_MAGIC = b"cellmate checkpoint 1\n"
+_PIECE = struct.Struct(">cI")
+_FILES, _VARIABLES, _LAST = b"F", b"V", b"E"
+
+
+class _Damaged(Exception):
+    """The blob is not one of ours, or not whole."""
+
+
+class _BlobWriter:
+    """Sections of opaque bytes, told apart; nothing is looked into."""
+
+    def __init__(self, sink: Callable[[bytes], Awaitable[None]]) -> None:
+        self._sink, self._begun = sink, False
+
+    async def write(self, section: bytes, data: bytes) -> None:
+        """Add a piece."""
+        head = b"" if self._begun else _MAGIC
+        self._begun = True
+        await self._sink(head + _PIECE.pack(section, len(data)) + data)
+
+    async def end(self) -> None:
+        """Mark the blob as whole."""
+        await self.write(_LAST, b"")
+
+
+async def _section(checkpoint: Checkpoint, wanted: bytes) -> AsyncGenerator[bytes, None]:
+    """The pieces of one section, 128 KiB at most each. Raises `_Damaged`."""
+    buffer = bytearray()
+    begun = False
+    async for chunk in checkpoint.chunks():
+        buffer += chunk
+        if not begun:
+            if len(buffer) < len(_MAGIC):
+                continue
+            if not buffer.startswith(_MAGIC):
+                raise _Damaged("it is not a checkpoint that this version can read")
+            del buffer[: len(_MAGIC)]
+            begun = True
+        while (piece := _take_piece(buffer)) is not None:
+            section, data = piece
+            if section == _LAST:
+                return
+            if section == wanted:
+                yield data
+    raise _Damaged("it is not whole")
+
+
+def _take_piece(buffer: bytearray) -> tuple[bytes, bytes] | None:
+    if len(buffer) < _PIECE.size:
+        return None
+    section, length = _PIECE.unpack_from(buffer)
+    if section not in (_FILES, _VARIABLES, _LAST) or length > wire.CHUNK:
+        raise _Damaged("it is damaged")
+    if len(buffer) < _PIECE.size + length:
+        return None
+    data = bytes(buffer[_PIECE.size : _PIECE.size + length])
+    del buffer[: _PIECE.size + length]
+    return section, data
+
+
+def _request(id: str, code: str, limits: Limits) -> dict[str, Any]:
+    """The supervisor's own deadline is a second later: it holds when no host is there to say so."""
+    return {
+        "id": id,
+        "code": code,
+        "seconds": limits.seconds + 1.0,
+        "grace": limits.grace,
+        "files": limits.files,
+        "output": limits.output,
+    }
+
+
+def _too_long(size: int) -> tuple[Output, ...]:
+    message = f"The code has {size:,} bytes; a cell may have {wire.MAX_PAYLOAD:,}. Put data into a file instead."
+    return Started(), Raised("ValueError", message, f"ValueError: {message}"), Ended("raised", 0.0)
