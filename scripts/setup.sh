@@ -67,22 +67,30 @@ find_engine() {
     engine=${found#* }
 }
 
+# The package's own start-up script may have been faster; then there is only to wait.
+engine_runs() { kill -0 "$(cat /var/run/docker.pid 2>/dev/null)" 2>/dev/null; }
+
 start_engine() {
     if [ -d /run/systemd/system ]; then
         systemctl start docker || return
-    else
+    elif ! engine_runs; then
         setsid dockerd >/var/log/dockerd.log 2>&1 </dev/null &
         dockerd=$!
     fi
     tries=0
     until find_engine; do
         tries=$((tries + 1))
-        if [ $tries -gt 120 ] || ! kill -0 "${dockerd:-$$}" 2>/dev/null; then
-            tail -n 20 /var/log/dockerd.log 2>/dev/null
+        sleep 0.5
+        if [ $tries -gt 120 ] || ! { engine_runs || kill -0 "${dockerd:-$$}" 2>/dev/null; }; then
+            tail -n 20 /var/log/dockerd.log
             return 1
         fi
-        sleep 0.5
     done
+}
+
+# Root inside an ordinary container may not: dockerd needs CAP_SYS_ADMIN (bit 21).
+may_start_engine() {
+    [ "$(id -u)" = 0 ] && [ $((0x$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status) >> 21 & 1)) = 1 ]
 }
 
 how_to_get_an_engine() {
@@ -90,6 +98,8 @@ how_to_get_an_engine() {
     cat "$kept/engine" >&2
     if [ -n "${DOCKER_HOST:-}" ]; then
         die "that is the one DOCKER_HOST names. Start it, or type: unset DOCKER_HOST; $0"
+    elif [ "$(id -u)" = 0 ] && [ "$(uname)" = Linux ]; then
+        die "root may not start one here: this is a container. Give it the engine outside: docker run -v /var/run/docker.sock:/var/run/docker.sock"
     elif grep -q 'Permission denied' "$kept/engine"; then
         set -- "sudo usermod -aG docker $(id -un)" "newgrp docker"
     elif command -v apt-get >/dev/null; then
@@ -114,9 +124,9 @@ ensure_engine() {
         die "$("$python" -V) is too old; 3.11 or newer is needed. Name one: PYTHON=python3.12 $0"
     "$python" -c 'import ensurepip' 2>/dev/null && venv_package= || venv_package=python3-venv
     find_engine && return
-    if [ -n "${DOCKER_HOST:-}" ] || [ "$(id -u)" != 0 ]; then how_to_get_an_engine; fi
+    if [ -n "${DOCKER_HOST:-}" ] || ! may_start_engine; then how_to_get_an_engine; fi
     if ! command -v dockerd >/dev/null; then
-        may_install || how_to_get_an_engine
+        may_install || die "no Docker engine here. Install your distribution's docker or podman, start it, then type $0 again."
         # shellcheck disable=SC2086
         step "No Docker engine here: installing Debian's docker.io" apt_install $docker_packages $venv_package
     fi
@@ -137,14 +147,17 @@ pip_setting() {
 settings_for_uv() {
     index=$(pip_setting index-url)
     extra=$(pip_setting extra-index-url)
+    trusted=$(pip_setting trusted-host)
+    proxy=$(pip_setting proxy)
     authority=$(certificates)
-    export ${index:+UV_DEFAULT_INDEX="$index"} ${extra:+UV_INDEX="$extra"} UV_INDEX_STRATEGY=unsafe-best-match \
-        ${authority:+SSL_CERT_FILE="$authority"} UV_NO_PROGRESS=1 UV_LINK_MODE=copy
+    export ${index:+UV_DEFAULT_INDEX="$index"} ${extra:+UV_INDEX="$extra"} ${trusted:+UV_INSECURE_HOST="$trusted"} \
+        ${proxy:+ALL_PROXY="$proxy"} ${authority:+SSL_CERT_FILE="$authority"} \
+        UV_INDEX_STRATEGY=unsafe-best-match UV_NO_PROGRESS=1 UV_LINK_MODE=copy
 }
 
 # The bundle of authorities this machine trusts, by the names tools know.
 certificates() {
-    for bundle in "${PIP_CERT:-}" "${SSL_CERT_FILE:-}" "${REQUESTS_CA_BUNDLE:-}" "${CURL_CA_BUNDLE:-}" /etc/ssl/certs/ca-certificates.crt; do
+    for bundle in "$(pip_setting cert)" "${SSL_CERT_FILE:-}" "${REQUESTS_CA_BUNDLE:-}" "${CURL_CA_BUNDLE:-}" /etc/ssl/certs/ca-certificates.crt; do
         [ -f "$bundle" ] && printf '%s\n' "$bundle" && return
     done
     return 0
@@ -234,7 +247,7 @@ write_secrets() {
     {
         echo '[global]'
         [ -z "$authority" ] || echo 'cert = /run/secrets/ca'
-        for name in index-url extra-index-url trusted-host timeout default-timeout; do
+        for name in index-url extra-index-url trusted-host proxy timeout default-timeout; do
             # An index on this machine's disk cannot be seen from the builder.
             value=$(pip_setting $name | tr ' ' '\n' | grep -v -e '^file:' -e '^$' | tr '\n' ' ') || true
             [ -z "$value" ] || echo "$name = $value"

@@ -125,6 +125,14 @@ def test_an_engine_one_may_not_use_is_told_from_none(checkout: Path) -> None:
     assert "apt-get" not in said
 
 
+@root_only
+def test_root_in_a_container_is_told_to_bring_the_engine_outside(checkout: Path) -> None:
+    """Root without CAP_SYS_ADMIN could install an engine but never start it."""
+    hidden = f"mount -t tmpfs none /run && exec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin {checkout}/run"
+    said = refused(["unshare", "--mount", "--net", "sh", "-c", hidden], checkout)
+    assert "docker run -v /var/run/docker.sock:/var/run/docker.sock" in said
+
+
 def test_an_old_python_is_named(checkout: Path) -> None:
     old = checkout / "python3.10"
     old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo "Python 3.10.4" && exit\nexit 1\n')
@@ -164,6 +172,39 @@ def test_the_builder_gets_the_mirror_and_the_ca_but_no_path_of_this_machine(secr
     assert "/mnt/wheels" not in "\n".join(pip)
     assert "company" in (secrets / "ca").read_text()
     assert 'Acquire::https::CAInfo "/run/secrets/ca";' in (secrets / "apt").read_text()
+
+
+DOCKERFILE = """
+ARG BASE
+FROM ${BASE}
+RUN --mount=type=secret,id=pip grep 2@mirror.invalid /run/secrets/pip && echo "$http_proxy" | grep 2@proxy.invalid
+"""
+BUILD = """
+. "$root/scripts/setup.sh"; find_engine; ensure_client
+root=$1; base=$2; build_image --tag "$3" --secret "id=pip,src=$4/pip"
+"""
+
+
+@pytest.mark.engine
+async def test_a_password_for_proxy_or_mirror_reaches_the_build_and_stays_nowhere(
+    docker: aiodocker.Docker, secrets: Path, tmp_path: Path
+) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text(DOCKERFILE)
+    image = "cellmate-test-of-secrets"
+    build = await asyncio.create_subprocess_exec(
+        *["sh", "-euc", BUILD, "sh", str(context), SANDBOX, image, str(secrets)],
+        env={**os.environ, "root": str(ROOT), "http_proxy": "http://me:hunter2@proxy.invalid"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await build.communicate()
+    assert build.returncode == 0, said.decode()
+    try:
+        assert "hunter2" not in json.dumps([await docker.images.inspect(image), await docker.images.history(image)])
+        assert await ran(docker, image, ["sh", "-c", "grep -rl hunter2 /etc /root /run /opt/cellmate /var || true"]) == ""
+    finally:
+        await docker.images.delete(image, noprune=True)
 
 
 # ---- the images
