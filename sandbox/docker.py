@@ -1,4 +1,4 @@
-"""The Docker engine: containers, their pool, and the byte channel to each through the engine's attach stream (API 1.41 and later).
+"""The Docker engine (API 1.41 and later): containers, their pool, and the byte channel to each through the attach stream.
 
 Nothing but create, start, attach, inspect, list and delete is used: no exec, no archive, no volume, no network.
 """

@@ -1,6 +1,6 @@
-"""What the sandbox says, read on the host: bounded, strictly typed, and never trusted.
+"""What the sandbox says, read on the host: bounded, strictly typed, never trusted.
 
-Framing (resync, sizes, check) is `sandbox.runner.wire`; here a frame's content becomes one of the port's words or a `ProtocolError`.
+Framing (resync, sizes, check) is `sandbox.runner.wire`; here content becomes one of the port's words or a `ProtocolError`.
 """
 
 import math

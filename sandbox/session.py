@@ -462,7 +462,8 @@ class _Operation:
         return frame
 
     def _object(self, frame: wire.Frame) -> dict[str, Any]:
-        return self.understood(lambda _: frames.json_object(frame.payload), {})
+        value: dict[str, Any] = self.understood(lambda _: frames.json_object(frame.payload), {})
+        return value
 
     def understood(self, read: Callable[[dict[str, Any]], Any], value: dict[str, Any]) -> Any:
         """What `read` makes of it; a sandbox that talks nonsense is lost."""
@@ -542,7 +543,7 @@ class _Operation:
                 await nudge()
                 return True
             if frame.type == wire.NOTE:
-                self.understood(note, self._object(frame))  # type: ignore[arg-type]
+                self.understood(note, self._object(frame))
             return True
 
         async with aclosing(chunks):

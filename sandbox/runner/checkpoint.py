@@ -1,4 +1,4 @@
-"""Variables out and in, one pickle each. Runs in the kernel, which is the person's: what it reads and writes never leaves the sandbox opened."""
+"""Variables out and in, one pickle each. Runs in the kernel, which is the person's: nothing of this is opened outside."""
 
 import importlib
 import io
@@ -62,7 +62,7 @@ def _summary(value: Any) -> str:
     if kind in (list, tuple, dict, set, frozenset):
         return f"{len(value):,} items"
     if kind.__module__.partition(".")[0] in ("numpy", "pandas") and hasattr(kind, "shape"):
-        return " × ".join(f"{size:,}" for size in value.shape)
+        return " × ".join(f"{size:,}" for size in value.shape)  # noqa: RUF001
     return f"{kind.__module__}.{kind.__qualname__}"[:80]
 
 

@@ -7,6 +7,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from . import files, processes, wire
@@ -142,8 +144,7 @@ def _run_zygote(channel: socket.socket, uid: int) -> None:
         os.dup2(2, 1)
         os.closerange(3, 1024)
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _ENVIRONMENT
-        runner = os.path.dirname(os.path.abspath(__file__))
-        os.execve(sys.executable, [sys.executable, "-I", runner, "zygote"], environment)
+        os.execve(sys.executable, [sys.executable, "-I", str(Path(__file__).resolve().parent), "zygote"], environment)
     finally:
         os._exit(1)
 
@@ -193,7 +194,7 @@ class Kernel:
             return
         self._paused = paused
         for stream, fd in self._pipes.items():
-            self._reactor.watch(fd, None if paused else lambda stream=stream: self._readable(stream))
+            self._reactor.watch(fd, None if paused else partial(self._readable, stream))
         self.control.pause(paused)
 
     def _readable(self, stream: str) -> None:

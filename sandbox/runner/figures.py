@@ -1,6 +1,7 @@
 """Figures and pictures become files in the workspace without `savefig`, with words for those who cannot see them."""
 
 import importlib.abc
+import importlib.util
 import os
 import re
 import sys
@@ -34,13 +35,15 @@ _true_savefig: Callable[..., Any] | None = None
 def install(shell: object) -> None:
     """Take over `plt.show`, `Figure.savefig`, `Image.show` and plotly's `show`."""
     global _true_savefig
-    if pyplot := sys.modules.get("matplotlib.pyplot"):
-        figure = sys.modules["matplotlib.figure"].Figure
+    pyplot: Any = sys.modules.get("matplotlib.pyplot")
+    if pyplot:
+        figure: Any = sys.modules["matplotlib.figure"].Figure
         _true_savefig = figure.savefig
         figure.savefig = _savefig
         figure.show = lambda self, *_, **__: _save_figure(self)
         pyplot.show = lambda *_, **__: collect()
-    if show := sys.modules.get("PIL.ImageShow"):
+    show: Any = sys.modules.get("PIL.ImageShow")
+    if show:
         viewer = type("Viewer", (show.Viewer,), {"show": lambda self, image, **_: bool(_save_image(image)) or True})
         show.register(viewer, 0)
     sys.meta_path.insert(0, _AfterImport("plotly.basedatatypes", _patch_plotly))
@@ -147,12 +150,11 @@ def _savefig(self: Any, fname: Any, *arguments: Any, **options: Any) -> Any:
     assert _true_savefig is not None
     value = _true_savefig(self, fname, *arguments, **options)
     if isinstance(fname, str | os.PathLike):
-        path = os.path.abspath(os.fspath(fname))
-        if not os.path.splitext(path)[1]:
-            path += ".png"
-        if path.startswith(_WORKSPACE + "/"):
-            _state.alts.append((os.path.relpath(path, _WORKSPACE), describe(self)))
-            if path.lower().endswith(_RASTER):
+        path = Path(os.path.normpath(Path.cwd() / fname))
+        path = path if path.suffix else path.with_suffix(".png")
+        if path.is_relative_to(_WORKSPACE):
+            _state.alts.append((str(path.relative_to(_WORKSPACE)), describe(self)))
+            if path.suffix.lower() in _RASTER:
                 _state.saved.add(id(self))
     return value
 
@@ -164,7 +166,7 @@ def _save_image(image: Any) -> bool:
     if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"):
         image = image.convert("RGB")
     image.save(f"{_WORKSPACE}/{name}")
-    _state.figures.append((name, f"Image, {image.width}×{image.height} pixels"))
+    _state.figures.append((name, f"Image, {image.width}×{image.height} pixels"))  # noqa: RUF001
     return True
 
 
@@ -202,7 +204,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
                 load(module)
                 self._then(module)
 
-            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+            vars(spec.loader)["exec_module"] = exec_module
         return spec
 
 

@@ -1,4 +1,4 @@
-"""The file helper: lists, reads and writes the workspace under the code's own user, so that it can do nothing more than code can.
+"""The file helper: lists, reads and writes the workspace under the code's own user, so it can do no more than code can.
 
 Every path is walked from the workspace's descriptor, one `openat` a part, following no symbolic link. Only regular files count.
 """
@@ -11,6 +11,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from . import wire
@@ -62,10 +63,11 @@ def _root() -> int:
     """The workspace. Code may have taken its own rights away; they come back."""
     try:
         fd = os.open(ROOT, _DIRECTORY)
-        os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=fd) or os.fchmod(fd, 0o700)
+        if not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=fd):
+            os.fchmod(fd, 0o700)
         return fd
     except PermissionError:
-        os.chmod(ROOT, 0o700)
+        Path(ROOT).chmod(0o700)
         return os.open(ROOT, _DIRECTORY)
 
 
@@ -182,7 +184,7 @@ def _open(path: str) -> int:
 def _remove_temporary() -> None:
     with contextlib.suppress(OSError):
         root = _root()
-        for name in os.listdir(root):
+        for name in os.listdir(root):  # noqa: PTH208 (by descriptor)
             if name.startswith(_TEMPORARY):
                 with contextlib.suppress(OSError):
                     os.unlink(name, dir_fd=root)
@@ -308,7 +310,8 @@ _LENGTH = struct.Struct(">I")
 
 def _save(channel: Channel, request: dict[str, Any], limit: int) -> dict[str, Any]:
     packer = zlib.compressobj(1)
-    count, lost = 0, []
+    count = 0
+    lost: list[tuple[str, str]] = []
     budget = [_SAVE_ENTRIES]
     root = _root()
     try:
@@ -401,7 +404,8 @@ class _Unpacker:
 
 def _load(channel: Channel, request: dict[str, Any], limit: int) -> dict[str, Any]:
     source = _Unpacker(channel)
-    count, lost = 0, []
+    count = 0
+    lost: list[tuple[str, str]] = []
     times: list[tuple[str, int, int]] = []
     try:
         while first := source.some(1):

@@ -6,7 +6,7 @@ import builtins
 import contextlib
 import inspect
 import io
-import os
+import linecache
 import signal
 import socket
 import sys
@@ -17,7 +17,9 @@ from typing import Any, NoReturn
 
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import display
 from IPython.lib.pretty import pretty
+from traitlets.config import Config
 
 from . import checkpoint, figures, tables, wire
 from .text import shorten
@@ -66,8 +68,6 @@ class Shell:
     def __init__(self) -> None:
         module = types.ModuleType("__main__")
         sys.modules["__main__"] = module
-        from traitlets.config import Config
-
         config = Config({"HistoryManager": {"enabled": False}, "InteractiveShell": {"cache_size": 0, "colors": "nocolor"}})
         self._shell = InteractiveShell.instance(config=config, user_module=module, display_pub_class=_Display)
         self._shell.system = self._shell.system_raw
@@ -81,14 +81,12 @@ class Shell:
         self._own = set(self._ns)
 
     def _define(self) -> None:
-        from IPython.display import display
-
         for name, module in (("np", "numpy"), ("pd", "pandas"), ("plt", "matplotlib.pyplot")):
             if module in sys.modules:
                 self._ns[name] = sys.modules[module]
         self._ns |= {"display": display, "exit": _leave, "quit": _leave}
         builtins.input = _no_input
-        builtins.exit = builtins.quit = _leave
+        vars(builtins).update(exit=_leave, quit=_leave)
         figures.install(self)
         checkpoint.namespace = self._ns
 
@@ -107,9 +105,8 @@ class Shell:
         self._channel = channel
         out = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", "backslashreplace", write_through=True)
         err = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8", "backslashreplace", write_through=True)
-        sys.stdout = sys.__stdout__ = out
-        sys.stderr = sys.__stderr__ = err
-        sys.stdin = sys.__stdin__ = NoInput()
+        nothing = NoInput()
+        vars(sys).update(stdout=out, __stdout__=out, stderr=err, __stderr__=err, stdin=nothing, __stdin__=nothing)
         signal.signal(signal.SIGINT, self._on_interrupt)
         self._send(wire.READY, {})
         parser = wire.Parser(wire.LOCAL)
@@ -174,8 +171,6 @@ class Shell:
         """Run all statements; the value of the last one if it is an expression without a semicolon after it."""
         source = self._shell.transform_cell(code)
         lines = source.splitlines(keepends=True)
-        import linecache
-
         linecache.cache[name] = (len(source), None, lines, name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)

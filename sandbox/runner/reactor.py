@@ -76,7 +76,7 @@ class Reactor:
 
 
 class Peer:
-    """Frames to and from one process over non-blocking descriptors. `gone` is called once, from the reactor, never from `send`."""
+    """Frames to and from one process over non-blocking descriptors. `gone` is called once, never from within `send`."""
 
     def __init__(
         self,

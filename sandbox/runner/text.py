@@ -31,7 +31,7 @@ def shorten(text: str, limit: int) -> str:
 
 
 class Cleaner:
-    """Cleans a byte stream piece by piece. A line rewritten with carriage returns (a progress bar) appears once, as it ended."""
+    """Cleans bytes piece by piece. A line rewritten with carriage returns (a progress bar) appears once, as it ended."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -118,7 +118,7 @@ class Transcript:
 
 
 def safe_name(path: str) -> str:
-    """A relative path that is safe to show and to create: NFC, no `..`, no control or bidi characters, parts of 120 characters at most."""
+    """A relative path safe to show and create: NFC, no `..`, no control or bidi characters, parts of at most 120 characters."""
     parts = [_safe_part(part) for part in path.replace("\\", "/").split("/")]
     return "/".join(part for part in parts[-16:] if part not in ("", ".", "..")) or "file"
 

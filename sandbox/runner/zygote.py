@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import sys
+from pathlib import Path
 
 from . import kernel, processes, wire
 
@@ -23,9 +24,9 @@ def _preload() -> None:
 
 def _copy_fonts() -> None:
     """The list of fonts, drawn up with the image, to where matplotlib may write."""
-    made = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "matplotlib")
+    made = Path(__file__).resolve().parent.parent / "matplotlib"
     target = os.environ.get("MPLCONFIGDIR")
-    if target and os.path.isdir(made):
+    if target and made.is_dir():
         shutil.copytree(made, target, dirs_exist_ok=True)
 
 
