@@ -291,6 +291,6 @@ ensure_image() {
     rm -rf "$secrets"
     trap - EXIT
     # The versions before this one; what still runs from them keeps them.
-    "$client" image ls --format '{{.Repository}}:{{.Tag}}' "$image" | grep -v -e ":latest\$" -e ":$version\$" |
+    "$client" image ls --format '{{.Repository}}:{{.Tag}}' "$image" | grep -E ':[0-9a-f]{16}$' | grep -v ":$version\$" |
         while read -r old; do "$client" image rm "$old" >/dev/null 2>&1 || true; done
 }
