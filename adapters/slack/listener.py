@@ -49,23 +49,23 @@ class Listener:
         """Nothing is connected before `run`."""
         self._room, self._inbox, self._settings = room, inbox, settings
         self._us = room.us
-        self._app = AsyncApp(client=room.web, process_before_response=True)
         self._inside: set[asyncio.Task[Any]] = set()
         self._signed: dict[str, bool] = {}
         self._acted: dict[str, bool] = {}
         self._twins: dict[str, asyncio.Event] = {}
         self._leaders: dict[ThreadRef, str] = {}
-        self._routes()
 
-    def _routes(self) -> None:
+    def _app(self) -> AsyncApp:
         """What is listened to; anything else is acknowledged and no more, or Slack would send it again and again."""
-        self._app.event("message")(self._event(self._message))
-        self._app.event("app_mention")(self._event(self._mention))
-        self._app.event("reaction_added")(self._event(self._reaction))
-        self._app.event("agent_session_stopped")(self._event(self._session_stopped))
-        self._app.event(re.compile(".*"))(self._event(self._nothing))
-        self._app.action(re.compile(".*"))(self._pressed)
-        self._app.command(re.compile(".*"))(self._slash)
+        app = AsyncApp(name="cellmate", client=self._room.web, process_before_response=True)
+        app.event("message")(self._event(self._message))
+        app.event("app_mention")(self._event(self._mention))
+        app.event("reaction_added")(self._event(self._reaction))
+        app.event("agent_session_stopped")(self._event(self._session_stopped))
+        app.event(re.compile(".*"))(self._event(self._nothing))
+        app.action(re.compile(".*"))(self._pressed)
+        app.command(re.compile(".*"))(self._slash)
+        return app
 
     def _event(self, do: Callable[[Envelope], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         async def listener(body: Json) -> None:
@@ -86,8 +86,9 @@ class Listener:
     async def run(self) -> None:
         """Until cancelled. Raises `ConfigError` when Slack refuses the tokens for good."""
         token = self._settings.slack_app_token.get_secret_value()
-        handlers = [AsyncSocketModeHandler(self._app, token, ping_interval=_PING) for _ in range(SOCKETS)]
-        connecting = [asyncio.create_task(one.client.connect()) for one in handlers]
+        app = self._app()
+        handlers = [AsyncSocketModeHandler(app, token, ping_interval=_PING) for _ in range(SOCKETS)]
+        connecting = [asyncio.create_task(one.client.connect()) for one in handlers]  # type: ignore[no-untyped-call]  # of the SDK's
         try:
             await self._watch(handlers)
         finally:
@@ -95,7 +96,7 @@ class Listener:
                 task.cancel()
             await asyncio.wait(connecting)
             for one in handlers:
-                await one.client.close()
+                await one.client.close()  # type: ignore[no-untyped-call]  # of the SDK's
             if self._inside:
                 _, late = await asyncio.wait(self._inside, timeout=_DRAIN)
                 for task in late:
