@@ -89,7 +89,7 @@ class ChatCompletions:
                     failure = failures.CUT
             # ValueError: the package lets a stream's broken JSON or broken UTF-8 through as it is.
             except (openai.APIError, ValueError) as problem:
-                failure = failures.of(problem, self._model)
+                failure = failures.of(problem, self._model, begun=draft.begun)
                 self._log(problem, failure)
             if failure is None:
                 reply = transcript.reply(draft, fenced=self._settle(draft, fenced=fenced))
@@ -119,7 +119,8 @@ class ChatCompletions:
             self._undecided = False
         elif self._undecided and not fenced and transcript.ends_in_its_only_block(draft.text):
             self._go_fenced("the model wrote a block instead of calling the tool")
-        return fenced or self._fenced
+            return True
+        return fenced
 
     async def _recover(self, failure: Failure, sent: Sequence[Item], retries: "_Retries", *, fenced: bool) -> None:
         """Make the next attempt possible, or raise `ModelError`."""
@@ -166,6 +167,7 @@ def _take(chunk: Any, draft: Draft) -> None:
 
     Raises ValueError for a chunk that has another shape.
     """
+    draft.begun = True
     try:
         if usage := getattr(chunk, "usage", None):
             draft.tokens = usage.total_tokens or 0

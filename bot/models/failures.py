@@ -54,13 +54,13 @@ _TOO_LONG = re.compile(
 )
 
 
-def of(problem: openai.APIError | ValueError, model: str) -> Failure:
-    """What `problem` means. `model` is the name asked for."""
+def of(problem: openai.APIError | ValueError, model: str, *, begun: bool) -> Failure:
+    """What `problem` means. `model` is the name asked for; `begun`: some of the answer had come already."""
     match problem:
         case openai.APITimeoutError():
             return _SLOW
         case openai.APIConnectionError():
-            return _UNREACHABLE
+            return CUT if begun else _UNREACHABLE
         case openai.APIStatusError():
             return _status(problem, model)
         case openai.APIError():

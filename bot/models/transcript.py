@@ -55,6 +55,8 @@ class Draft:
     calls: list[ToolCall] = field(default_factory=list)
     finish: str | None = None
     tokens: int = 0
+    begun: bool = False
+    """Whether anything at all has come."""
     _by_index: dict[int, ToolCall] = field(default_factory=dict)
 
     def add_call(self, index: int, id: str | None, arguments: str) -> None:
@@ -117,7 +119,7 @@ def messages(items: Sequence[Item], system: str, report: Report, *, fenced: bool
                 result[-1] = {**last, **message, "content": content}
             else:
                 result.append(message)
-    return result
+    return [{**message, "content": clean(message["content"])} for message in result]
 
 
 def _units(items: Sequence[Item]) -> list[list[Item]]:
@@ -171,9 +173,10 @@ def _messages(unit: Sequence[Item], report: Report, *, fenced: bool) -> list[Mes
 def _tool_calls(calls: Sequence[Called], outcomes: Sequence[str]) -> list[Message]:
     # Servers differ in the characters they allow in an id; those of cells that a person sent hold a full stop.
     ids = [re.sub(r"[^A-Za-z0-9_-]", "_", call.id) for call in calls]
+    arguments = [json.dumps({"code": clean(call.code or "")}) for call in calls]
     made = [
-        {"id": id, "type": "function", "function": {"name": "python", "arguments": json.dumps({"code": call.code or ""})}}
-        for id, call in zip(ids, calls, strict=True)
+        {"id": id, "type": "function", "function": {"name": "python", "arguments": code}}
+        for id, code in zip(ids, arguments, strict=True)
     ]
     text = "\n\n".join(call.text for call in calls if call.text)
     answers = [{"role": "tool", "tool_call_id": id, "content": text} for id, text in zip(ids, outcomes, strict=True)]
@@ -231,7 +234,9 @@ def _code(arguments: str) -> str | None:
     """The code in a call's arguments; None where there is none to be read. Some models send the code bare, or as a string."""
     try:
         value = json.loads(arguments, strict=False)  # raw line breaks inside a string are what small models write
-    except (ValueError, RecursionError):
+    except RecursionError:
+        return None
+    except ValueError:
         return arguments if arguments.strip() and not arguments.lstrip().startswith(("{", '"')) else None
     if isinstance(value, dict):
         value = value.get("code")

@@ -123,6 +123,7 @@ class ScriptedModel:
         self._queue: list[Answer] = []
         self._scripts: list[tuple[str, _Script]] = []
         self._rules: list[tuple[Callable[[Messages], bool], list[Answer]]] = []
+        self._not_before: dict[str, float] = {}
         self._closing = asyncio.Event()
         self._runner: web.AppRunner | None = None
 
@@ -186,6 +187,9 @@ class ScriptedModel:
             return self._refuse(400, "the body is not JSON")
         if violation := misuse(body):
             return self._refuse(400, violation)
+        now, conversation = asyncio.get_running_loop().time(), json.dumps(body["messages"])
+        if now < self._not_before.get(conversation, 0.0):
+            return self._refuse(429, "came back before Retry-After was over")
         self.requests.append(body)
         if body.get("tools") and self.tools == "refuse":
             return _error(400, f"registry/{body['model']} does not support tools")
@@ -193,6 +197,7 @@ class ScriptedModel:
         if answer is None:
             return self._refuse(400, f"nothing is scripted for {body['messages'][-1]['content']!r:.300}")
         if isinstance(answer, Fault) and answer.kind == "status":
+            self._not_before[conversation] = now + float(answer.headers.get("Retry-After", 0))
             return _error(answer.code, answer.message, answer.type, answer.headers)
         if callable(answer):
             answer = answer(body["messages"])
