@@ -23,7 +23,7 @@ step() {
     log=$kept/$(printf '%s' "$what" | tr -cs 'A-Za-z0-9\n' -).log
     began=$(date +%s)
     say "$what ..."
-    (while sleep 10 >/dev/null 2>&1; do say "$what: $(($(date +%s) - began)) s"; done) &
+    (while sleep 10 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do say "$what: $(($(date +%s) - began)) s"; done) &
     ticker=$!
     status=0
     "$@" >"$log" 2>&1 </dev/null || status=$?
@@ -168,12 +168,13 @@ make_venv() {
     "$python" -m venv --clear "$root/.venv" && "$root/.venv/bin/python" -m pip --version
 }
 
-fill_venv() {
-    make_venv && cd "$root" && settings_for_uv || return
+# In a subshell: neither the folder nor the settings are for what comes after.
+fill_venv() (
+    make_venv && cd "$root" && settings_for_uv || exit
     .venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements-build.lock &&
         .venv/bin/uv pip install --python .venv/bin/python --require-hashes -r "$1" &&
         .venv/bin/uv pip install --python .venv/bin/python --no-deps --no-build-isolation --editable .
-}
+)
 
 # ensure_venv LOCK: .venv holds exactly the versions the lock names (the development lock names those of the other as well).
 ensure_venv() {
@@ -284,12 +285,13 @@ ensure_image() {
     ensure_client
     secrets=$(mktemp -d)
     trap 'rm -rf "$secrets"' EXIT
+    trap 'exit 130' HUP INT TERM
     ensure_base "$secrets"
     write_secrets "$secrets"
     step "Building the $1 image" build_image --target "$1" --tag "$image:$version" --tag "$image:latest" \
         --secret "id=ca,src=$secrets/ca" --secret "id=pip,src=$secrets/pip" --secret "id=apt,src=$secrets/apt" || exit 1
     rm -rf "$secrets"
-    trap - EXIT
+    trap - EXIT HUP INT TERM
     # The versions before this one; what still runs from them keeps them.
     "$client" image ls --format '{{.Repository}}:{{.Tag}}' "$image" | grep -E ':[0-9a-f]{16}$' | grep -v ":$version\$" |
         while read -r old; do "$client" image rm "$old" >/dev/null 2>&1 || true; done
