@@ -114,7 +114,7 @@ def attachments(event: Json) -> Iterator[Attachment]:
     inner = event.get("attachments") or []
     seen: set[str] = set()
     for file in [*(event.get("files") or []), *(file for part in inner for file in part.get("files") or [])]:
-        if file.get("id") in seen or file.get("mode") in ("tombstone", "hidden_by_limit", "external"):
+        if file.get("id") in seen or file.get("mode") == "tombstone":
             continue
         seen.add(str(file.get("id")))
         yield _file(file)

@@ -62,6 +62,8 @@ class Shown:
     told: bool = False
     """The whole text is delivered."""
     files: dict[str, Literal["delivered", "fallback"]] = field(default_factory=dict)
+    found: dict[str, Literal["delivered", "fallback"]] = field(default_factory=dict)
+    """What an earlier process did about files, by their titles."""
     written: float = 0.0
     content: object = None
 
@@ -247,6 +249,9 @@ class Room:
 
     async def _deliver(self, shown: Shown, card: Card) -> None:
         """Every file in one message, and one more for those Slack does not take."""
+        for file in card.files:
+            if (outcome := shown.found.get(neutral.line(file.name))) is not None:
+                shown.files[file.name] = outcome
         wanted = [file for file in card.files if file.name not in shown.files]
         if not wanted:
             return
@@ -254,9 +259,9 @@ class Room:
         shown.files |= {file.name: "delivered" for file in wanted if not why[file.name]}
         lost = [file for file in wanted if why[file.name]]
         if lost:
+            titles = [neutral.line(file.name) for file in lost]
             for part in render.parts("\n".join(words.not_delivered(file, why[file.name]) for file in lost)):
-                names = [file.name for file in lost]
-                await self._post(shown, part, [render.markdown(part)], render.metadata(card, lost=names))
+                await self._post(shown, part, [render.markdown(part)], render.metadata(card, lost=titles))
             shown.files |= {file.name: "fallback" for file in lost}
 
     async def _whisper(self, shown: Shown, card: Card) -> None:
@@ -332,11 +337,9 @@ class Room:
             return
         shown.told = True
         shown.posts = [str(m["ts"]) for m in ours]
-        names = {file.name: neutral.line(file.name) for file in card.files}
         after = [m for m in mine if str(m["ts"]) > end]
-        titles = {file.get("title") for m in after for file in m.get("files") or []}
-        shown.files |= {name: "delivered" for name, title in names.items() if title in titles}
-        shown.files |= {name: "fallback" for m in after for name in _payload(m).get("lost", ()) if name in names}
+        shown.found |= {str(file.get("title")): "delivered" for m in after for file in m.get("files") or []}
+        shown.found |= {title: "fallback" for m in after for title in _payload(m).get("lost", ())}
 
     async def _replies(self, channel: str, root: str) -> list[Json]:
         """The thread's messages, oldest first, as far as a few pages go."""

@@ -212,8 +212,8 @@ class Stream:
 
 
 def settled(text: str) -> str:
-    """The beginning of a neutral text that no later word can change: up to its last white space."""
-    cut = max(text.rfind(" "), text.rfind("\n"))
+    """The beginning of a neutral text that no later word can change: up to its last white space, in code its last line."""
+    cut = text.rfind("\n") if _open_fence(text) else max(text.rfind(" "), text.rfind("\n"))
     return neutral.markdown(text[:cut].rstrip()) if cut > 0 else ""
 
 

@@ -83,6 +83,7 @@ class FakeSlack:
         self.methods = Methods(self.world, self._changed)
         self._allowed: list[str] = []
         self._failures: defaultdict[str, list[_Failure]] = defaultdict(list)
+        self._cuts: dict[str, int] = {}
         self._sockets: list[web.WebSocketResponse] = []
         self._closed_at: dict[web.WebSocketResponse, float] = {}
         self._counts: defaultdict[str, list[float]] = defaultdict(list)
@@ -156,6 +157,10 @@ class FakeSlack:
         headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
         self._failures[method].append(_Failure(error or ("ratelimited" if status == 429 else None), status, times, headers))
 
+    def cut(self, method: str, after: int = 0) -> None:
+        """After `after` more calls of a method, one is carried out and the connection breaks before its answer."""
+        self._cuts[method] = after
+
     def of(self, method: str) -> list[Call]:
         """The calls of a method that were answered well, in order."""
         return [call for call in self.calls if call.method == method and not call.error]
@@ -186,7 +191,14 @@ class FakeSlack:
         if wait:
             call.error = "ratelimited"
             return web.json_response({"ok": False, "error": "ratelimited"}, status=429, headers={"Retry-After": str(wait)})
-        return web.json_response(self._answer(call, request.headers.get("Authorization", ""), args))
+        answer = self._answer(call, request.headers.get("Authorization", ""), args)
+        if self._cuts.get(method) is not None:
+            self._cuts[method] -= 1
+            if self._cuts[method] < 0:
+                del self._cuts[method]
+                assert request.transport is not None
+                request.transport.abort()
+        return web.json_response(answer)
 
     def _answer(self, call: Call, token: str, args: Json) -> Json:
         if call.method not in contract.METHODS:
