@@ -71,7 +71,7 @@ class Fault:
 
     @classmethod
     def corrupt(cls, answer: "str | Code | ToolCalls", after: int = 3) -> "Fault":
-        """A chunk is not JSON."""
+        """A chunk in the middle is not JSON."""
         return cls("corrupt", answer, after)
 
     @classmethod
@@ -235,9 +235,12 @@ class ScriptedModel:
         await response.prepare(request)
         try:
             for n, (delta, finish) in enumerate(deltas):
-                if fault is not None and (n == fault.after or finish is not None):
+                chunk = _chunk(model, delta, finish)
+                if fault is not None and fault.kind == "corrupt" and n == min(fault.after, len(deltas) - 2):
+                    chunk = chunk[: len(chunk) // 2] + b"\n\n"  # and the rest goes on as if nothing had happened
+                elif fault is not None and fault.kind != "corrupt" and (n == fault.after or finish is not None):
                     return await self._fail(request, response, fault)
-                await response.write(_chunk(model, delta, finish))
+                await response.write(chunk)
                 if self.pace:
                     await asyncio.sleep(1 / self.pace)
             await response.write(b"data: [DONE]\n\n")
@@ -250,8 +253,6 @@ class ScriptedModel:
         match fault.kind:
             case "cut":
                 request.transport.abort()
-            case "corrupt":
-                await response.write(b'data: {"id": "chatcmpl-1", "choices": [{"delta": {"cont\n\n')
             case "unfinished":
                 await response.write(b"data: [DONE]\n\n")
             case "stall":
