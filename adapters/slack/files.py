@@ -75,7 +75,7 @@ class Transfer:
         file: dict[str, Any] = answer.get("file") or {}
         url = file.get("url_private_download") or file.get("url_private")
         if not url:
-            raise Refused(f"Slack gives no bytes of {attachment.name}: it lies elsewhere, or is hidden by a limit; please attach a copy.")
+            raise Refused(f"Slack gives no bytes of {attachment.name}: it lies elsewhere or is hidden; please attach a copy.")
         return str(url)
 
     async def _get(self, url: str, attachment: Attachment) -> aiohttp.ClientResponse:

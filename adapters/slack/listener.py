@@ -30,7 +30,6 @@ log = structlog.get_logger()
 SOCKETS = 2
 """So that a connection which Slack renews or drops never leaves none."""
 _PING = 5.0
-_CHECK = 3.0
 _DOWN = 10
 """Checks without a connection after which the tokens are tried again."""
 _SIGN = 2.0
@@ -106,7 +105,7 @@ class Listener:
         """A client of the SDK tries one expired ticket for ever: take it away, and it asks for a fresh one."""
         down = 0
         while True:
-            await asyncio.sleep(_CHECK)
+            await asyncio.sleep(self._room.pace.check)
             connected = [await one.client.is_connected() for one in handlers]
             for one, well in zip(handlers, connected, strict=True):
                 if not well:

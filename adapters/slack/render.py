@@ -78,7 +78,7 @@ def tasks(card: Card) -> list[Json]:
         case "working":
             own, title = "in_progress", "Working…"
         case "done":
-            own, title = "complete", "Done"
+            own, title = "complete", f"Done in {words.duration(card.elapsed)}" if card.elapsed >= 1 else "Done"
         case "stopped":
             own, title = "error", "Stopped"
         case _:

@@ -37,6 +37,8 @@ class Pace:
     """After which a stream goes over to a new message."""
     twin: float = 0.7
     """How long an `app_mention` waits for its `message` twin, whose files it may lack."""
+    check: float = 3.0
+    """Between two looks whether the sockets are connected; after ten without one the tokens are tried again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,14 @@ from tests.adapters.slack.conftest import Connect
 from tests.fakes.platform import Platform, Thread
 from tests.fakes.slack import FakeSlack
 
-QUIET = {"unfurl_links": False, "unfurl_media": False}
+QUIET: dict[str, Any] = {"unfurl_links": False, "unfurl_media": False}
 
 
 def web(fake: FakeSlack) -> AsyncWebClient:
     return AsyncWebClient(token=fake.env["SLACK_BOT_TOKEN"], base_url=fake.env["SLACK_API_URL"])
 
 
-async def opening(fake: FakeSlack) -> dict[str, str]:
+async def opening(fake: FakeSlack) -> dict[str, Any]:
     """A thread to post in, as arguments."""
     thread = await fake.ask("hello", mention=False)
     return {"channel": thread.channel, "thread_ts": thread.thread}
@@ -116,7 +116,7 @@ async def test_an_edit_has_a_tenth_of_a_message_and_only_our_own(fake: FakeSlack
         await web(fake).chat_update(channel=at["channel"], ts=at["thread_ts"], text="x")
 
 
-async def stream(fake: FakeSlack) -> dict[str, str]:
+async def stream(fake: FakeSlack) -> dict[str, Any]:
     at = await opening(fake)
     answer = await web(fake).chat_startStream(**at, recipient_user_id="U0ADA", recipient_team_id="T0CELLMATE")
     return {"channel": at["channel"], "ts": answer["ts"]}
@@ -214,7 +214,7 @@ async def test_what_was_not_expected_fails_at_the_end() -> None:
 
 async def test_an_event_that_is_never_acknowledged_fails_at_the_end() -> None:
     with pytest.raises(AssertionError, match="never acknowledged: events_api message"):
-        async with FakeSlack() as fake, aiohttp.ClientSession() as session, session.ws_connect(f"{fake.base}/link"):
+        async with FakeSlack() as fake, aiohttp.ClientSession() as session, session.ws_connect(f"{fake.base}/link?ticket=1"):
             await fake.connected()
             await fake.ask("hello", direct=True)
             await asyncio.sleep(0.1)

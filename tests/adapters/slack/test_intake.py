@@ -1,11 +1,14 @@
 """What people do in Slack, as questions and actions."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from adapters.slack import connect
+from bot.errors import ConfigError
 from bot.types import Card, Receipt, ThreadRef
-from tests.adapters.slack.conftest import Connect, Notes
+from tests.adapters.slack.conftest import PACE, Connect, Notes, Store, settings
 from tests.fakes.slack import FakeSlack
 
 
@@ -312,6 +315,29 @@ async def test_connections_are_renewed_and_what_was_lost_comes_again(desk: Conne
         await fake.ask("two", direct=True)
         assert (await at.asked(2)).text == "two"
         assert len(fake.of("apps.connections.open")) >= 3
+
+
+async def test_an_address_that_has_expired_is_replaced(desk: Connect, fake: FakeSlack) -> None:
+    async with desk(pace=replace(PACE, check=0.2)) as at:
+        before = len(fake.of("apps.connections.open"))
+        fake.fail("apps.connections.open", "internal_error", times=2)
+        fake.expire()
+        await fake.drop()
+        await fake.ask("still there?", direct=True)
+        assert (await at.asked()).text == "still there?"
+        assert len(fake.of("apps.connections.open")) > before
+
+
+async def test_tokens_that_are_revoked_end_it_with_one_line(fake: FakeSlack, store: Store) -> None:
+    async with connect(settings(fake), store, replace(PACE, check=0.05)) as chat:
+        listening = asyncio.create_task(chat.listen(Notes()))
+        await fake.connected()
+        fake.fail("auth.test", "token_revoked", times=-1)
+        fake.fail("apps.connections.open", "invalid_auth", times=-1)
+        fake.expire()
+        await fake.drop()
+        with pytest.raises(ConfigError, match=r"^Slack refused SLACK_BOT_TOKEN \(token_revoked\)"):
+            await listening
 
 
 async def test_context_is_what_others_said(desk: Connect, fake: FakeSlack) -> None:

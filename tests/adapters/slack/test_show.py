@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import aiohttp
 import pytest
@@ -19,8 +20,8 @@ def without_streams(fake: FakeSlack) -> None:
     fake.fail("agents.sessions.setStatus", "not_authorized", times=-1)
 
 
-def answer(question: Question, text: str = "It is 42.", **more: object) -> Card:
-    return replace(Card(question.id, 9, "done", text=text), **more)  # type: ignore[arg-type]
+def answer(question: Question, text: str = "It is 42.", **more: Any) -> Card:
+    return replace(Card(question.id, 9, "done", text=text), **more)
 
 
 def working(question: Question, revision: int = 1, text: str = "", *steps: Step) -> Card:
@@ -113,7 +114,12 @@ async def test_nothing_a_model_or_a_program_writes_pings(desk: Connect, fake: Fa
 async def test_the_fake_counts_pings(desk: Connect, fake: FakeSlack) -> None:
     async with desk() as at:
         thread, _ = await at.begin()
-        common = {"channel": thread.channel, "thread_ts": thread.thread, "unfurl_links": False, "unfurl_media": False}
+        common: dict[str, Any] = {
+            "channel": thread.channel,
+            "thread_ts": thread.thread,
+            "unfurl_links": False,
+            "unfurl_media": False,
+        }
         fake.world.person("bob")
         await at.chat.web.chat_postMessage(text="<!channel> <@U0BOB>", **common)
         await at.chat.web.chat_postMessage(text="x", blocks=[{"type": "markdown", "text": "see @here"}], **common)

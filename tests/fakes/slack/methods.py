@@ -25,9 +25,10 @@ class Methods:
         self.world, self._changed = world, changed
         self.base = ""
         self.stream_seconds = 300.0
+        self.ticket = 1
         self._all: dict[str, Callable[[Json], Json]] = {
             "agents.sessions.setStatus": self._session_status,
-            "apps.connections.open": lambda args: {"url": f"{self.base.replace('http', 'ws', 1)}/link"},
+            "apps.connections.open": lambda args: {"url": f"{self.base.replace('http', 'ws', 1)}/link?ticket={self.ticket}"},
             "assistant.threads.setStatus": self._thread_status,
             "auth.test": lambda args: {
                 "url": "https://cellmate.slack.com/",

@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from html import escape
+from itertools import groupby
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -53,9 +54,16 @@ def _content(world: World, post: Post) -> str:
     if post.user != BOT_USER:
         body = _mrkdwn(world, post.text)
     else:
-        tasks = [_task(chunk) if chunk["type"] == "task_update" else _MARKDOWN.render(chunk["text"]) for chunk in post.flow]
-        body = "".join(tasks) + "".join(_block(world, block) for block in post.blocks)
+        parts = [
+            "<div class=tasks>" + "".join(map(_task, run)) + "</div>"
+            if task
+            else "".join(_MARKDOWN.render(one["text"]) for one in run)
+            for task, run in groupby(post.flow, lambda chunk: chunk["type"] == "task_update")
+        ]
+        body = "".join(parts) + "".join(_block(world, block) for block in post.blocks)
         body = body or _mrkdwn(world, post.text)
+        if post.stream == "open" and world.busy(post.channel, post.root):
+            body += "<button class=stop>◼ Stop</button>"
     return body + "".join(_file(upload) for upload in post.files)
 
 

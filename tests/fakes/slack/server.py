@@ -92,11 +92,8 @@ class FakeSlack:
         self._next = 0
         self._runner: web.AppRunner | None = None
         self.base = ""
-
-    @property
-    def env(self) -> Mapping[str, str]:
-        """The settings with which a bot process reaches this workspace."""
-        return {"SLACK_BOT_TOKEN": BOT_TOKEN, "SLACK_APP_TOKEN": APP_TOKEN, "SLACK_API_URL": f"{self.base}/api/"}
+        self.env: Mapping[str, str] = {}
+        """The settings with which a bot process reaches this workspace, once it is open."""
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=2 * 1024**3)
@@ -110,21 +107,23 @@ class FakeSlack:
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         self.base = self.methods.base = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.env = {"SLACK_BOT_TOKEN": BOT_TOKEN, "SLACK_APP_TOKEN": APP_TOKEN, "SLACK_API_URL": f"{self.base}/api/"}
         return self
 
-    async def __aexit__(self, kind: object, problem: object, trace: object) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         assert self._runner is not None
+        fine = not any(exception)
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        if problem is None:
+        if fine:
             await self._last_acks()
         for socket in list(self._sockets):
             await socket.close()
         await self._runner.cleanup()
         left = [text for text in self.violations if not any(allowed in text for allowed in self._allowed)]
-        if problem is None and left:
+        if fine and left:
             raise AssertionError("Slack's rules were broken:\n" + "\n".join(left))
 
     async def _last_acks(self) -> None:
@@ -262,7 +261,9 @@ class FakeSlack:
 
     # --- Socket Mode ----------------------------------------------------------------------------------------------
 
-    async def _link(self, request: web.Request) -> web.WebSocketResponse:
+    async def _link(self, request: web.Request) -> web.StreamResponse:
+        if request.query.get("ticket") != str(self.methods.ticket):
+            return web.Response(status=408)
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         await socket.send_json({"type": "hello", "num_connections": len(self._sockets) + 1, "connection_info": {"app_id": APP}})
@@ -361,6 +362,10 @@ class FakeSlack:
         """Slack renews every connection."""
         for socket in list(self._sockets):
             await socket.send_json({"type": "disconnect", "reason": "refresh_requested"})
+
+    def expire(self) -> None:
+        """The address that `apps.connections.open` gave last is worth nothing any more."""
+        self.methods.ticket += 1
 
     async def drop(self) -> None:
         """Every connection ends without a word."""
@@ -601,6 +606,7 @@ class FakeSlack:
         for message in self.messages(thread):
             only = f" (only for {message.only_for})" if message.only_for else ""
             text = re.sub(r"\d+(\.\d+)? s\b", "N s", message.text)
+            text = re.sub(r"<@([UW][A-Z0-9]+)>", lambda match: f"@{self.world.name(match[1])}", text)
             extra = "".join(f"\n  [file {file.name}: {file.alt}]" for file in message.files)
             extra += "".join(f"\n  [button {label}]" for label in message.buttons)
             lines.append(f"{message.author}{only}: {text}{extra}")
