@@ -29,6 +29,8 @@ _START = 90.0
 """Seconds from a container's start to its first READY; a cold, busy machine needs some."""
 _HELLO = 5.0
 _PING = 2.0
+_UNREACHABLE = 900
+"""The status aiodocker gives to its own connection errors."""
 _LABEL = "io.cellmate.instance"
 _TOKEN = "io.cellmate.token"
 _UIDS = range(10_000, 60_000, 2)
@@ -399,11 +401,19 @@ async def _down(address: str) -> AsyncGenerator[None, None]:
     try:
         yield
     except aiodocker.DockerError as error:
+        if error.status == _UNREACHABLE:
+            raise SandboxDown(_unreachable(address, str(error.message))) from error
         raise SandboxDown(f"The container engine refused: {error.message or error.status}.") from error
     except TimeoutError as error:
         raise SandboxDown(f"The container engine at {address} does not answer; is it overloaded?") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise SandboxDown(f"The container engine at {address} cannot be reached; is it running?") from error
+        raise SandboxDown(_unreachable(address, str(error))) from error
+
+
+def _unreachable(address: str, why: str) -> str:
+    if "Permission denied" in why:
+        return f"The container engine at {address} may not be used by this user; add the user to the group `docker`."
+    return f"The container engine at {address} cannot be reached; is it running?"
 
 
 def _address(url: str | None) -> str:

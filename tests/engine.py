@@ -1,5 +1,6 @@
 """The real engine for tests: `docker_engine` gives one that belongs to the test alone and leaves nothing behind."""
 
+import os
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ import aiodocker
 from sandbox import Limits, SandboxDown, Spec
 from sandbox.docker import DockerEngine, connect
 
-IMAGE = "cellmate-sandbox:latest"
+IMAGE = os.environ.get("CELLMATE_TEST_IMAGE", "cellmate-sandbox:latest")
 
 
 async def missing() -> str:

@@ -226,6 +226,8 @@ class _Reader:
         try:
             head = self._exactly(4)
         except EOFError:
+            if not self._inflate.eof:
+                raise
             return None
         (length,) = _LENGTH.unpack(head)
         if length > 4096:

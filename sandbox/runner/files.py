@@ -104,7 +104,7 @@ def _regular() -> dict[str, os.stat_result]:
             size += len(path)
             if size > _NAMES:
                 break
-            if stat.S_ISREG(info.st_mode) and path.isprintable() | path.isascii() and _is_text(path):
+            if stat.S_ISREG(info.st_mode) and _is_text(path):
                 found[path] = info
     finally:
         os.close(root)
@@ -382,7 +382,11 @@ class _Unpacker:
         while not self._buffer:
             data = self._inflate.unconsumed_tail or self._channel.read()
             if not data:
+                if not self._inflate.eof:
+                    raise Refused("the kept files end too early")
                 return b""
+            if self._inflate.eof:
+                raise Refused("the kept files are damaged from here on")
             try:
                 self._buffer += self._inflate.decompress(data, 256 << 10)
             except zlib.error as error:
@@ -395,10 +399,13 @@ class _Unpacker:
         """All of them, or the stream is damaged."""
         data = b""
         while len(data) < size:
-            more = self.some(size - len(data))
-            if not more:
-                raise Refused("the kept files end too early")
-            data += more
+            data += self._certain(size - len(data))
+        return data
+
+    def _certain(self, limit: int) -> bytes:
+        data = self.some(limit)
+        if not data:
+            raise Refused("the kept files end too early")
         return data
 
 

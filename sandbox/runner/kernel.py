@@ -103,8 +103,12 @@ class Shell:
     def serve(self, channel: socket.socket) -> None:
         """Take what PID 1 asks, until it closes."""
         self._channel = channel
-        out = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", "backslashreplace", write_through=True)
-        err = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8", "backslashreplace", write_through=True)
+        out, err = (
+            io.TextIOWrapper(
+                io.BufferedWriter(io.FileIO(fd, "w", closefd=False)), "utf-8", "backslashreplace", line_buffering=True
+            )
+            for fd in (1, 2)
+        )
         nothing = NoInput()
         vars(sys).update(stdout=out, __stdout__=out, stderr=err, __stderr__=err, stdin=nothing, __stdin__=nothing)
         signal.signal(signal.SIGINT, self._on_interrupt)

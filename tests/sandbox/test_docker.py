@@ -1,0 +1,187 @@
+"""What the Docker engine adds to the port: adoption after a restart, the pool, instances that leave each other alone."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiodocker
+import pytest
+
+from sandbox import Limits, SandboxDown, SandboxLost, Spec, Started
+from sandbox.docker import DockerEngine, connect
+from sandbox.runner import wire
+from tests.cells import get, run
+from tests.engine import IMAGE, docker_engine, missing, remove_all
+
+pytestmark = pytest.mark.engine
+SPEC = Spec(IMAGE, Limits(seconds=20.0, memory=512 << 20, workspace=64 << 20))
+
+
+@pytest.fixture
+async def instance() -> AsyncIterator[str]:
+    if why := await missing():
+        pytest.skip(why)
+    name = f"test-{secrets.token_hex(6)}"
+    yield name
+    await remove_all(name)
+
+
+async def _containers(instance: str) -> list[str]:
+    async with aiodocker.Docker() as docker:
+        found = await docker.containers.list(all=True, filters={"label": [f"io.cellmate.instance={instance}"]})
+        return [container.id for container in found]
+
+
+async def _filled(engine: DockerEngine) -> None:
+    for _ in range(600):
+        if engine._ready:
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail("the pool stays empty")
+
+
+async def test_a_restart_adopts_the_session_and_its_last_cell(instance: str) -> None:
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        first = await run(session, "x = 41; print('once')\nx", id="c1")
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        assert session.origin == "adopted"
+        again = await run(session, "x = 0", id="c1")
+        assert (again.stdout, again.result, again.ended) == (first.stdout, first.result, first.ended)
+        assert (await run(session, "x + 1", id="c2")).value == "42"
+
+
+async def test_a_restart_during_a_cell_gets_its_true_end(instance: str) -> None:
+    code = "import time\nprint('begun', flush=True)\ntime.sleep(1.5)\nprint('done'); n = globals().get('n', 0) + 1\nn"
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        outputs = session.run("c1", code)
+        assert isinstance(await anext(outputs), Started)
+        await asyncio.sleep(0.2)
+        # as a killed bot would: the line breaks, nobody says stop
+        await engine._claimed["thread"].link.close()
+        with pytest.raises(SandboxLost):
+            async for _ in outputs:
+                pass
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        outcome = await run(session, code, id="c1")
+        assert (outcome.stdout, outcome.value, outcome.ended.reason) == ("begun\ndone\n", "1", "ok")
+        assert (await run(session, "n", id="c2")).value == "1"
+
+
+async def test_after_a_restart_another_call_waits_for_the_running_cell(instance: str) -> None:
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        outputs = session.run("c1", "import time; time.sleep(1); open('f', 'w').write('made')")
+        await anext(outputs)
+        await engine._claimed["thread"].link.close()
+        with pytest.raises(SandboxLost):
+            await anext(outputs)
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        assert await get(session, "f") == b"made"
+
+
+async def test_half_a_frame_from_a_killed_bot_does_no_harm(instance: str) -> None:
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        await run(session, "x = 5")
+        link = engine._claimed["thread"].link
+        whole = wire.encode(link._token, wire.DATA, 7, b"y" * wire.CHUNK)
+        await link._channel.write(whole[: len(whole) // 2])
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        assert session.origin == "adopted"
+        assert (await run(session, "x")).value == "5"
+
+
+async def test_a_container_that_went_away_is_replaced(instance: str) -> None:
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        await remove_all(instance)
+        with pytest.raises(SandboxLost):
+            await run(session, "1")
+        again = await engine.session("thread", SPEC)
+        assert again.origin == "fresh"
+        assert (await run(again, "1")).value == "1"
+
+
+async def test_a_container_lost_while_a_cell_runs_is_the_sandboxs_failure(instance: str) -> None:
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        with pytest.raises(SandboxLost, match="gone"):
+            async for output in session.run("c", "import time; time.sleep(30)"):
+                if isinstance(output, Started):
+                    await remove_all(instance)
+
+
+async def test_the_pool_is_filled_and_emptied(instance: str) -> None:
+    async with connect(instance, SPEC, pool=1) as engine:
+        await _filled(engine)
+        (waiting,) = [container.id for container in engine._ready]
+        one = await engine.session("one", SPEC)
+        assert engine._claimed["one"].id == waiting
+        two = await engine.session("two", SPEC)
+        assert (await run(two, "1")).value == "1"
+        await one.close()
+        await two.close()
+        await _filled(engine)
+        assert waiting not in [container.id for container in engine._ready]
+    assert await _containers(instance) == []
+
+
+async def test_leaving_keeps_claimed_and_entering_deletes_the_rest(instance: str) -> None:
+    async with connect(instance, SPEC, pool=0) as engine:
+        await engine.session("kept", SPEC)
+        kept = await _containers(instance)
+    async with aiodocker.Docker() as docker:
+        dead = await docker.containers.create({"Image": IMAGE, "Labels": {"io.cellmate.instance": instance}})
+    async with connect(instance, SPEC, pool=0) as engine:
+        assert (await engine.session("kept", SPEC)).origin == "adopted"
+        assert await _containers(instance) == kept
+        assert dead.id not in kept
+
+
+async def test_another_instance_is_left_alone(instance: str) -> None:
+    async with docker_engine() as mine:
+        session = await mine.session("thread", SPEC)
+        async with connect(instance, SPEC, pool=0) as other:
+            assert (await other.session("thread", SPEC)).origin == "fresh"
+        assert (await run(session, "1")).value == "1"
+
+
+async def test_an_engine_that_is_down_does_not_keep_us_from_coming_up(tmp_path: Path) -> None:
+    async with connect("nowhere", SPEC, pool=1, url=f"unix://{tmp_path}/none.sock") as engine:
+        with pytest.raises(SandboxDown, match="cannot be reached"):
+            await engine.session("thread", SPEC)
+        with pytest.raises(SandboxDown, match="cannot be reached"):
+            await engine.check()
+
+
+async def test_an_engine_that_comes_back_is_used(instance: str, tmp_path: Path) -> None:
+    path = tmp_path / "engine.sock"
+    async with connect(instance, SPEC, pool=0, url=f"unix://{path}") as engine:
+        with pytest.raises(SandboxDown):
+            await engine.session("thread", SPEC)
+        path.symlink_to("/var/run/docker.sock")
+        assert (await run(await engine.session("thread", SPEC), "1")).value == "1"
+
+
+async def test_a_missing_image_is_named(instance: str) -> None:
+    spec = Spec("cellmate-no-such-image:1", Limits())
+    async with connect(instance, spec, pool=0) as engine:
+        for attempt in (engine.session("thread", spec), engine.check()):
+            with pytest.raises(SandboxDown, match=r"'cellmate-no-such-image:1' is not there; `./run` builds it"):
+                await attempt
+
+
+async def test_a_runtime_the_engine_does_not_know_is_named(instance: str) -> None:
+    spec = Spec(IMAGE, Limits(), runtime="no-such-runtime")
+    async with connect(instance, spec, pool=0) as engine:
+        with pytest.raises(SandboxDown, match="no-such-runtime"):
+            await engine.check()
+        with pytest.raises(SandboxDown):
+            await engine.session("thread", spec)
