@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import operator
+import os
 import statistics
 import tempfile
 import time
@@ -18,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import openai
-from tests.fakes.model import Code, ScriptedModel
 
 from adapters.terminal import OneShot, question
 from bot import wiring
 from bot.ports import Chat, Files
-from bot.settings import Settings
+from tests.fakes.model import Answer, Code, ScriptedModel
 
-STEPS = [Code("x = 1\nprint(x)"), Code("x += 1\nprint(x)"), Code("x += 1\nprint(x)"), "It is three."]
+STEPS: list[Answer] = [Code("x = 1\nprint(x)"), Code("x += 1\nprint(x)"), Code("x += 1\nprint(x)"), "It is three."]
 TURNS = 15
 
 
@@ -57,14 +57,8 @@ class Shots:
 
 async def ours(model: ScriptedModel, home: Path) -> list[float]:
     """Seconds of each turn, each in a thread of its own with a container claimed from the pool."""
-    settings = Settings(
-        home=home,
-        model="openai",
-        openai_api_key=model.env["OPENAI_API_KEY"],  # type: ignore[arg-type]  # pydantic makes a secret of it
-        openai_base_url=model.env["OPENAI_BASE_URL"],
-        pool=1,
-        sessions=2,
-    )
+    os.environ |= {**model.env, "CELLMATE_HOME": str(home), "CELLMATE_POOL": "1", "CELLMATE_SESSIONS": "2"}
+    settings = wiring.read_settings()
     made: list[Shots] = []
 
     @contextlib.asynccontextmanager
@@ -86,7 +80,7 @@ async def ours(model: ScriptedModel, home: Path) -> list[float]:
 async def bare(model: ScriptedModel) -> list[float]:
     """Seconds of each turn of the loop that everybody writes first."""
     client = openai.AsyncOpenAI(api_key=model.env["OPENAI_API_KEY"], base_url=model.env["OPENAI_BASE_URL"])
-    tool = {
+    tool: Any = {
         "name": "python",
         "parameters": {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]},
     }
@@ -100,7 +94,7 @@ async def bare(model: ScriptedModel) -> list[float]:
             reply = await client.chat.completions.create(
                 model="scripted",
                 messages=messages,
-                tools=[{"type": "function", "function": tool}],  # type: ignore[list-item]
+                tools=[{"type": "function", "function": tool}],
             )
             message = reply.choices[0].message
             messages.append(message.model_dump(exclude_none=True))

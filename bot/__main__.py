@@ -55,7 +55,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run Python files as cells of one thread, with no model."""
-    code = "\n\n".join(fenced(_source(path)) for path in files)
+    code = "\n\n".join(fenced(_source(path).removesuffix("\n")) for path in files)
     _once(code, attach or [], thread, out, as_json, is_run=True)
 
 

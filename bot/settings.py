@@ -31,6 +31,9 @@ class Settings(BaseSettings):
         "auto",
         description="`tool`: the model calls a tool; `fenced`: it writes fenced blocks (small models); `auto`: finds out.",
     )
+    model_patience: float = Field(
+        60, gt=0, description="Seconds for which a model's server that fails is tried again before the asker is told."
+    )
     openai_api_key: SecretStr = Field(SecretStr(""), validation_alias="OPENAI_API_KEY", description="The model server's key.")
     openai_base_url: str = Field(
         "", validation_alias="OPENAI_BASE_URL", description="The model server's URL; empty: OpenAI's own."

@@ -233,6 +233,7 @@ async def _model(settings: Settings, stack: AsyncExitStack) -> Model | None:
             model=settings.model_name,
             mode=settings.model_mode,
             report=report,
+            patience=settings.model_patience,
         )
     )
     return model

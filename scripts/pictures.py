@@ -75,6 +75,7 @@ async def picture(platform: Platform, name: str, browser: str) -> None:
 
 
 async def main() -> None:
+    """Every picture."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         raise SystemExit("There is no Chromium here. Type: apt-get install chromium")

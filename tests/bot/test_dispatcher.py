@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bot.files import open_folder
-from sandbox.docker import connect
 
 from bot import journal
 from bot.dispatcher import Dispatcher
+from bot.files import open_folder
 from bot.sessions import Sessions
 from bot.turns import NO_MODEL, Line, Means
 from bot.types import Action, Asker, Attachment, Card, Place, Question, Receipt, ThreadRef, turn_id
 from sandbox import Spec
+from sandbox.docker import connect
 
 ADA, BOB = Asker("u1", "ada"), Asker("u2", "bob")
 PLACE = Place("w", "c")

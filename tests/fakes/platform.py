@@ -6,6 +6,7 @@ platform refuses, and remembers every violation for its teardown.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Protocol, Self
 
 
@@ -49,12 +50,17 @@ class Platform(Protocol):
     route or argument and every broken limit that a test did not expect."""
 
     name: str
-    env: Mapping[str, str]
-    """The settings with which a bot process reaches it: tokens and URLs."""
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The settings with which a bot process reaches it: tokens and URLs."""
+        ...
 
     async def __aenter__(self) -> Self: ...
 
-    async def __aexit__(self, *exception: object) -> None: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
 
     async def connected(self, seconds: float = 20) -> None:
         """Wait until a bot is connected and identified."""

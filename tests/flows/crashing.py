@@ -49,7 +49,7 @@ def main() -> None:
     settings = wiring.read_settings()
     log.configure("info")
     at, points = os.environ["CRASH_AT"], os.environ["CRASH_LOG"]
-    asyncio.run(wiring.up(settings, [], wrap=lambda journal: DeadlyJournal(journal, at, points)))  # type: ignore[arg-type,return-value]
+    asyncio.run(wiring.up(settings, [], wrap=lambda journal: DeadlyJournal(journal, at, points)))
 
 
 if __name__ == "__main__":

@@ -82,10 +82,11 @@ async def test_fourteen_files_two_with_one_name_all_arrive(world: World) -> None
 
 
 async def test_stop_ends_the_run_and_keeps_the_variables(world: World) -> None:
-    endless = 'kept = 41\nprint("running now", flush=True)\nimport time\nwhile True:\n    time.sleep(0.01)'
+    endless = "kept = 41\nimport time\nwhile True:\n    time.sleep(0.01)"
     world.model.on("run for ever", Code(endless), "never said")
     thread = await world.platform.ask("run for ever")
-    await world.platform.until(thread, lambda messages: any("running now" in m.text for m in said(messages)))
+    await world.platform.until(thread, lambda messages: any("kept = 41" in m.text for m in said(messages)))
+    await asyncio.sleep(1)  # the step is shown just before its code begins
     await world.platform.press(thread, "Stop")
     await world.answer(thread, "Stopped by")
     world.model.on("is it still there", Code("print(kept + 1)"), world.model.echo)

@@ -75,7 +75,7 @@ async def test_killed_at_a_recorded_step_and_started_again(stage: Stage, point: 
     if point in ("before accept 1", "after accept 1"):
         await stage.platform.redeliver()  # the event was never acknowledged
     messages = await stage.platform.until(
-        thread, lambda messages: any("This is the answer." in m.text for m in said(messages)) and _figures(messages)
+        thread, lambda messages: any("This is the answer." in m.text for m in said(messages)) and bool(_figures(messages))
     )
     stage.model.on("what is left", Code(LATER), stage.model.echo)
     await stage.platform.ask("what is left?", thread=thread)
