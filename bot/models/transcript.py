@@ -91,13 +91,13 @@ def fit(items: Sequence[Item], budget: int, report: Report) -> list[Item]:
     """
     units = _units(items)
     asked = max((n for n, unit in enumerate(units) if _is_question(unit)), default=0)
-    pinned = set(range(asked, asked + 1))
+    pinned = {asked}
     for n in range(asked + 1, len(units)):
         if not isinstance(units[n][0], Said):
             break
         pinned.add(n)
     left = budget - sum(size(units[n], report) for n in pinned)
-    kept = set(pinned)
+    kept = pinned.copy()
     for n in sorted(set(range(len(units))) - pinned, reverse=True):
         left -= size(units[n], report)
         if left < 0:
