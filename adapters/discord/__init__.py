@@ -39,16 +39,18 @@ PERMISSIONS = discord.Permissions(
 class Settings(BaseSettings):
     """How to reach Discord."""
 
-    model_config = SettingsConfigDict(env_prefix="DISCORD_", extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(env_prefix="DISCORD_", extra="ignore")
 
-    token: SecretStr = Field(SecretStr(""), description="The bot's token (developer portal, Bot). Empty: Discord is not used.")
+    token: SecretStr = Field(
+        default=SecretStr(""), description="The bot's token (developer portal, Bot). Empty: Discord is not used."
+    )
     api_url: str = Field(
-        "https://discord.com/api/v10",
+        default="https://discord.com/api/v10",
         pattern=r"^https?://\S+$",
         description="Discord's REST API, version 10, or what stands in for it; its host then counts as a file host.",
     )
     gateway_url: str = Field(
-        "",
+        default="",
         pattern=r"^(wss?://\S+)?$",
         description="Discord's Gateway; empty: Discord's own. Its host counts as a file host too.",
     )

@@ -23,6 +23,8 @@ log = structlog.get_logger()
 REACTIONS = {"🛑": "octagonal_sign", "❌": "x", "✖️": "x", "⛔": "no_entry"}
 """Unicode emoji by Slack's short names, in which `bot.commands` has them."""
 _FENCES = re.compile(r"^```(python)?\n?", re.MULTILINE)
+CLOSING = 3.0
+"""Seconds that events under way get when the bot shuts down."""
 EXPIRED = "This control has expired; ask again."
 UNREADABLE = (
     "I cannot read messages here that do not mention me. Mention me, or ask an administrator to give me the message content "
@@ -51,6 +53,7 @@ class Client(discord.Client):
         self._said: OrderedDict[int, str] = OrderedDict()
         """By message: the wording that was asked, to tell an edit from an unfurled link."""
         self._hinted: set[int] = set()
+        self._events: set[asyncio.Task[None]] = set()
         self._tree = app_commands.CommandTree(self)
         add_commands(self._tree, self._command)
 
@@ -64,6 +67,27 @@ class Client(discord.Client):
         if sorted(map(_shape, known), key=repr) != sorted(map(_shape, mine), key=repr):
             await self._tree.sync()
             log.info("commands registered with Discord", count=len(mine))
+
+    def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
+        """discord.py's own tasks may outlive the connection; what they say then has nowhere to go."""
+        if not self.is_closed():
+            super().dispatch(event, *args, **kwargs)
+
+    def _schedule_event(self, *args: Any, **kwargs: Any) -> asyncio.Task[None]:
+        """discord.py starts a task for each event and forgets it; what a person has just sent must not be lost with it."""
+        task: asyncio.Task[None] = super()._schedule_event(*args, **kwargs)
+        self._events.add(task)
+        task.add_done_callback(self._events.discard)
+        return task
+
+    async def close(self) -> None:
+        """Disconnect; events under way get a few seconds, so that a question just asked is still accepted."""
+        await super().close()
+        for limit in (CLOSING, None):
+            if self._events:
+                await asyncio.wait(self._events, timeout=limit)
+            for task in self._events:
+                task.cancel()
 
     async def on_ready(self) -> None:
         """Connected, and the servers are known; also after each session that could not be resumed."""

@@ -298,7 +298,9 @@ class Rest:
             data["nonce"] = message.nonce
         if message.only_for is None:
             if self.contract:
-                judged = {k: v for k, v in data.items() if k not in ("guild_id", "member", "channel_type")}
+                # Forwards (reference type 1) are in Discord's documentation and not in the document.
+                unjudged = {"guild_id", "member", "channel_type"} | ({"message_reference"} if message.forwarded else set())
+                judged = {k: v for k, v in data.items() if k not in unjudged}
                 for problem in self.contract.object("MessageResponse", judged):
                     self.violation(f"the fake's own {kind}: {problem}")
             await self.gateway.send(kind, data, direct=direct)
