@@ -1,14 +1,12 @@
 """The house: locks, set-up scripts and images, each as whoever installs Cellmate meets it."""
 
 import asyncio
-import io
 import json
 import os
 import re
 import shutil
 import stat
 import subprocess
-import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ LOCKS = sorted(ROOT.glob("requirements*.lock"))
 SCRIPTS = [ROOT / name for name in ("run", "test", "scripts/image", "scripts/locks", "scripts/setup.sh")]
 SANDBOX = "cellmate-sandbox:latest"
 NOBODY = 65534
-SOCKET = Path(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")).resolve()
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="hiding this machine's engine takes root (a mount namespace)")
 
@@ -315,54 +312,3 @@ import pypdf, scipy, seaborn, sklearn, sympy, tabulate, xlsxwriter
 @pytest.mark.engine
 async def test_every_promised_library_imports_without_a_network(docker: aiodocker.Docker) -> None:
     assert await ran(docker, SANDBOX, ["python3", "-I", "-c", IMPORTS]) == ""
-
-
-# ---- the bot's image
-
-
-@pytest_asyncio.fixture
-async def bot_image(docker: aiodocker.Docker) -> str:
-    build = await asyncio.create_subprocess_exec(ROOT / "scripts/image", "bot", stderr=asyncio.subprocess.PIPE)
-    _, said = await build.communicate()
-    assert build.returncode == 0, said.decode()
-    return "cellmate-bot:latest"
-
-
-def archive(name: str, content: str) -> bytes:
-    """A tar with one file."""
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as tar:
-        member = tarfile.TarInfo(name)
-        member.size = len(content.encode())
-        tar.addfile(member, io.BytesIO(content.encode()))
-    return data.getvalue()
-
-
-@pytest.mark.engine
-@pytest.mark.skipif(not SOCKET.is_socket(), reason="needs an engine behind a socket of this machine, to lend to the bot")
-@pytest.mark.timeout(600)  # builds an image
-async def test_the_bot_in_its_container_answers_a_question(docker: aiodocker.Docker, bot_image: str) -> None:
-    config = (await docker.images.inspect(bot_image))["Config"]
-    assert config["User"] == "cellmate"
-    assert config["Healthcheck"]["Test"] == ["CMD", "cellmate", "health"]
-    container = await docker.containers.create(
-        {
-            "Image": bot_image,
-            "Cmd": ["run", "/question.py", "--json"],
-            "Env": ["CELLMATE_MODEL=none", "CELLMATE_POOL=0"],
-            "HostConfig": {
-                "Binds": [f"{SOCKET}:/var/run/docker.sock"],
-                "GroupAdd": [str(SOCKET.stat().st_gid)],
-                "NetworkMode": "none",
-            },
-        }
-    )
-    try:
-        await container.put_archive("/", archive("question.py", "import numpy\nprint(int(numpy.arange(10).sum()))"))  # type: ignore[no-untyped-call]
-        await container.start()
-        status = (await container.wait(timeout=120))["StatusCode"]
-        assert status == 0, "".join(await container.log(stdout=True, stderr=True))
-        answer = json.loads("".join(await container.log(stdout=True)))
-        assert [(cell["stdout"], cell["error"]) for cell in answer["cells"]] == [("45\n", None)]
-    finally:
-        await container.delete(force=True, v=True)
