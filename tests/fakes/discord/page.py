@@ -29,7 +29,7 @@ PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 def render(world: World, channel: Channel, messages: list[Message]) -> str:
     """The page."""
     parent = f'<span class="parent">#{html.escape(channel.parent.name)} /</span>' if channel.parent else ""
-    sign = "@" if channel.type == DM else "#" if not channel.is_thread else "🧵"
+    sign = "@" if channel.type == DM else "#" * (not channel.is_thread)
     rows, previous = [], None
     for message in messages:
         rows.append(_message(world, message, more=_continues(previous, message)))
@@ -67,7 +67,7 @@ def _message(world: World, message: Message, *, more: bool) -> str:
     if message.replied is not None and message.type == 19:
         said = html.escape(" ".join(message.replied.content.split())[:80])
         reply = f'<div class="reply">↱ <b>{html.escape(message.replied.author.name)}</b> {_mentions(world, said)}</div>'
-    eye = '<div class="eye">👁 Only you can see this · Dismiss message</div>' if message.only_for else ""
+    eye = '<div class="eye">Only you can see this · Dismiss message</div>' if message.only_for else ""
     text = f'<div class="text">{_markdown(world, message.content)}</div>' if message.content else ""
     body = f"{reply}{who}{text}{_pictures(message.files)}{_cards(message.files)}{_buttons(message)}{eye}"
     kind = "more " * more + "only" * (message.only_for is not None)
