@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import aiodocker
 import aiohttp
@@ -109,7 +110,7 @@ class DockerEngine:
         self._ready: list[Container] = []
         self._claimed: dict[str, Container] = {}
         self._sessions: dict[str, Remote] = {}
-        self._keys: dict[str, asyncio.Lock] = {}
+        self._keys: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reconciling = asyncio.Lock()
         self._reconciled = False
         self._refill = asyncio.Event()
@@ -120,7 +121,8 @@ class DockerEngine:
 
     async def session(self, key: str, spec: Spec, from_: Checkpoint | None = None) -> Remote:
         """See `sandbox.Engine.session`."""
-        async with self._keys.setdefault(key, asyncio.Lock()):
+        turn = self._keys.setdefault(key, asyncio.Lock())
+        async with turn:
             await self._reconcile()
             known = self._sessions.get(key)
             if known is not None and not known.lost:
@@ -456,7 +458,8 @@ async def connect(instance: str, spec: Spec, *, pool: int, url: str | None = Non
         yield engine
     finally:
         keeper.cancel()
-        await asyncio.wait([keeper])
+        with suppress(asyncio.CancelledError):
+            await keeper
         try:
             await engine.close()
         finally:

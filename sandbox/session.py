@@ -34,6 +34,8 @@ _ANSWER = 30.0
 """Seconds without any sign of life before a sandbox that owes an answer is given up."""
 _STUCK = 10.0
 """Seconds that one variable may take to be kept or brought back."""
+_TRIES = 5
+"""How often the variables of a checkpoint are tried while one of them ends Python."""
 _QUEUE = 8 << 20
 _GONE = "The sandbox of this thread is gone; ask again to go on in a new one."
 _SILENT = "The sandbox of this thread no longer answers; ask again to go on in a new one."
@@ -258,7 +260,7 @@ class Remote:
             try:
                 frame = await inbox.get(due)
             except TimeoutError:
-                if stopped or due < self._link.loop_time - _ANSWER:
+                if stopped:
                     await self._give_up()
                 stopped, due = True, self._link.loop_time + limits.grace + _ANSWER
                 await self._interrupt("timeout", limits.grace)
@@ -410,7 +412,7 @@ class Remote:
     async def _restore_variables(self, checkpoint: Checkpoint) -> "_Report":
         """A variable that ends Python while it is brought back is left out at the next try."""
         whole = _Report()
-        for attempt in range(3):
+        for attempt in range(_TRIES):
             report = _Report()
             async with self._operation("load_variables", skip=sorted(whole.suspects)) as operation:
                 stuck = await operation.pour(_section(checkpoint, _VARIABLES), report.note, _STUCK, self._nudge)
@@ -422,7 +424,8 @@ class Remote:
                 whole.suspects.add(report.trying)
                 whole.lost.append(Loss(report.trying, "bringing it back ended Python or took too long"))
             await self._link.ping(_ANSWER)
-            if attempt == 2:
+            await self._link.ready(_ANSWER)
+            if attempt == _TRIES - 1:
                 whole.lost.append(Loss("variables", "too many of them could not be brought back"))
         return whole
 

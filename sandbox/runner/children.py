@@ -178,9 +178,9 @@ class Kernel:
         if not asked:
             zygote.end()
 
-    def run(self, cell: dict[str, Any]) -> None:
-        """Start a cell."""
-        self.control.send(wire.CELL, 0, wire.pack(cell))
+    def run(self, number: int, cell: dict[str, Any]) -> None:
+        """Start a cell; what it says at its end carries the number."""
+        self.control.send(wire.CELL, number, wire.pack(cell))
 
     def signal(self, number: int) -> None:
         """Send a signal, if there is a process yet."""

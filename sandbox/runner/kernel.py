@@ -112,7 +112,7 @@ class Shell:
         nothing = NoInput()
         vars(sys).update(stdout=out, __stdout__=out, stderr=err, __stderr__=err, stdin=nothing, __stdin__=nothing)
         signal.signal(signal.SIGINT, self._on_interrupt)
-        self._send(wire.READY, {})
+        self._send(wire.READY, 0, {})
         parser = wire.Parser(wire.LOCAL)
         while True:
             data, descriptors, _, _ = socket.recv_fds(channel, 64 << 10, 4)
@@ -123,7 +123,7 @@ class Shell:
 
     def _serve(self, frame: wire.Frame, descriptors: list[int]) -> None:
         if frame.type == wire.CELL:
-            self._send(wire.FINISHED, self._cell(wire.unpack(frame.payload)))
+            self._send(wire.FINISHED, frame.op, self._cell(wire.unpack(frame.payload)))
         elif frame.type == wire.OPEN:
             with socket.socket(fileno=descriptors[0]) as channel:
                 self._running = True
@@ -134,8 +134,8 @@ class Shell:
                 finally:
                     self._running = False
 
-    def _send(self, type: int, value: dict[str, Any]) -> None:
-        self._channel.sendall(wire.encode(wire.LOCAL, type, 0, wire.pack(value)))
+    def _send(self, type: int, op: int, value: dict[str, Any]) -> None:
+        self._channel.sendall(wire.encode(wire.LOCAL, type, op, wire.pack(value)))
 
     def _on_interrupt(self, *_: object) -> None:
         if self._running:
@@ -149,7 +149,7 @@ class Shell:
         self.notes = []
         figures.begin(int(request["figure"]), int(request["files"]))
         signal.signal(signal.SIGINT, self._on_interrupt)
-        outcome: dict[str, Any] = {"reason": "ok"}
+        outcome: dict[str, Any] = {}
         try:
             self._running = True
             try:
@@ -161,12 +161,13 @@ class Shell:
                 _flush()
         except SystemExit as leaving:
             outcome |= _left(leaving)
-            figures.discard()
+            with contextlib.suppress(Exception):
+                figures.collect()
         except KeyboardInterrupt:
-            outcome["reason"] = "interrupted"
+            outcome["interrupted"] = True
             figures.discard()
         except BaseException as error:
-            outcome |= {"reason": "raised", "raised": self._raised(error)}
+            outcome["raised"] = self._raised(error)
             with contextlib.suppress(Exception):
                 figures.collect()
         return outcome | figures.outcome() | {"notes": self.notes + figures.notes()}
@@ -260,12 +261,10 @@ def _flush() -> None:
 
 def _left(leaving: SystemExit) -> dict[str, Any]:
     code = leaving.code
-    if code is None or code == 0:
-        return {"reason": "ok"}
-    if isinstance(code, int):
-        return {"reason": "ok", "detail": f"The code ended itself with exit({code}); variables are kept."}
+    if code is None or isinstance(code, int):
+        return {"exit": int(code or 0)}
     print(shorten(str(code), _TEXT), file=sys.stderr)
-    return {"reason": "ok", "detail": "The code ended itself with exit(); variables are kept."}
+    return {"exit": 1}
 
 
 def _leave(code: object = None) -> NoReturn:

@@ -20,6 +20,7 @@ from .text import Transcript, clean, human, shorten
 _COALESCE = 0.02
 _SCAN_SECONDS = 10.0
 _FIELD = 64 << 10
+_SAID = ("result", "raised", "exit", "interrupted", "figures", "alts", "figure", "notes")
 
 
 class Cell:
@@ -36,6 +37,7 @@ class Cell:
         self.began = time.monotonic()
         self.ticks = 0.0
         self.before: dict[str, list[Any]] = {}
+        self.op_of_kernel = 0
         self.phase = "before"
         self.stopping = ""
         self.outcome: dict[str, Any] = {}
@@ -70,6 +72,7 @@ class Supervisor:
         self._scan: tuple[int, Timer] | None = None
         self._scans = 0
         self._entries = bytearray()
+        self._cells = 0
         self._missed = ""
         self._balancing = False
         self._op: tuple[int, str] | None = None
@@ -240,7 +243,9 @@ class Supervisor:
         self._kernel.drain()
         cell.phase = "running"
         cell.ticks = processes.ticks()
-        self._kernel.run({"code": cell.code, "figure": self._figure, "files": cell.files})
+        self._cells += 1
+        cell.op_of_kernel = self._cells
+        self._kernel.run(self._cells, {"code": cell.code, "figure": self._figure, "files": cell.files})
 
     def _printed(self, stream: str, data: bytes) -> None:
         cell = self._current
@@ -274,20 +279,25 @@ class Supervisor:
             if not self._kernel.ready:
                 self._kernel.ready = True
                 self._say_state()
-        elif frame.type == wire.FINISHED and cell and cell.phase == "running":
-            self._kernel.drain()
-            try:
-                cell.outcome = wire.unpack(frame.payload)
-            except ValueError:
-                cell.outcome = {"reason": "ok", "detail": "What the code left could not be read."}
-            if cell.stopping:
-                if not processes.sweep({1, self._zygote.pid, self._helper.pid, self._kernel.pid}, cell.ticks):
-                    self._kernel.signal(signal.SIGKILL)
-                    return
-                if cell.outcome.get("reason") == "interrupted":
-                    cell.outcome["reason"] = cell.stopping
-                    cell.outcome.setdefault("detail", "Variables are kept.")
-            self._close_cell(cell)
+        elif frame.type == wire.FINISHED and cell and cell.phase == "running" and frame.op == cell.op_of_kernel:
+            self._finished(cell, frame.payload)
+
+    def _finished(self, cell: Cell, payload: bytes) -> None:
+        """The kernel says that the code has ended. It may lie about its own output, and about nothing else."""
+        self._kernel.drain()
+        with contextlib.suppress(ValueError):
+            said = wire.unpack(payload)
+            cell.outcome = {name: said[name] for name in _SAID if name in said}
+        cell.outcome["reason"] = "raised" if isinstance(cell.outcome.get("raised"), dict) else "ok"
+        if isinstance(code := cell.outcome.get("exit"), int) and code:
+            cell.outcome["detail"] = f"The code ended itself with exit({code}); variables are kept."
+        if cell.stopping:
+            if not processes.sweep({1, self._zygote.pid, self._helper.pid, self._kernel.pid}, cell.ticks):
+                self._kernel.signal(signal.SIGKILL)
+                return
+            if cell.outcome.get("interrupted") is True:
+                cell.outcome |= {"reason": cell.stopping, "detail": "Variables are kept."}
+        self._close_cell(cell)
 
     def _interrupt(self, why: str, grace: float) -> None:
         if self._current:

@@ -8,17 +8,17 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
+import pytest_asyncio
 from PIL import Image
 
-from sandbox import Ended, Engine, FileRefused, Limits, Printed, SandboxLost, Session, Spec, Started
+from sandbox import Ended, Engine, FileRefused, Limits, Printed, SandboxLost, Session, Started
 from tests.cells import checkpoint, chunks, from_bytes, get, run
-from tests.engine import IMAGE
+from tests.sandbox.conftest import SPEC
 
-pytestmark = pytest.mark.engine
-SPEC = Spec(IMAGE, Limits(seconds=20.0, files=5, memory=512 << 20, workspace=64 << 20, file=48 << 20))
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def session(engine: Engine) -> AsyncIterator[Session]:
     opened = await engine.session("thread", SPEC)
     yield opened
