@@ -90,15 +90,13 @@ def question(envelope: Envelope, us: Us, names: Names, *, edit_of: str = "") -> 
     event = envelope.event
     ts, channel = str(event["ts"]), envelope.channel
     key = handle(envelope.team, channel, ts)
-    if edit_of:
-        edited = (event.get("edited") or {}).get("ts") or envelope.event_id
-        keys: tuple[str, ...] = (f"{key}/{edited}",)
-    else:
+    keys: tuple[str, ...] = (key,)
+    if not edit_of:
         client = event.get("client_msg_id")
-        keys = (key, *((f"{NAME}:event/{envelope.event_id}",) if envelope.event_id else ()))
+        keys += (f"{NAME}:event/{envelope.event_id}",) if envelope.event_id else ()
         keys += (f"{NAME}:client/{client}",) if client else ()
     return Question(
-        id=turn_id(keys[0]),
+        id=edit_of or turn_id(key),
         keys=keys,
         thread=thread_ref(envelope.team, channel, str(event.get("thread_ts") or ts)),
         asker=asker(event, envelope, names),

@@ -5,6 +5,7 @@ when its listener has returned, so a question that was not committed is delivere
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
@@ -33,8 +34,12 @@ _PING = 5.0
 _DOWN = 10
 """Checks without a connection after which the tokens are tried again."""
 _SIGN = 2.0
+_EDIT = 2.0
 _DRAIN = 5.0
 _REMEMBERED = 2_000
+
+_QUIET = logging.getLogger("cellmate.slack.bolt")
+_QUIET.setLevel(logging.ERROR)  # Bolt warns of a token in the environment that is not given to it, which is ours
 
 Json = Mapping[str, Any]
 _K = TypeVar("_K")
@@ -51,12 +56,12 @@ class Listener:
         self._inside: set[asyncio.Task[Any]] = set()
         self._signed: dict[str, bool] = {}
         self._acted: dict[str, bool] = {}
-        self._twins: dict[str, asyncio.Event] = {}
+        self._settled: dict[str, asyncio.Event] = {}
         self._leaders: dict[ThreadRef, str] = {}
 
     def _app(self) -> AsyncApp:
         """What is listened to; anything else is acknowledged and no more, or Slack would send it again and again."""
-        app = AsyncApp(name="cellmate", client=self._room.web, process_before_response=True)
+        app = AsyncApp(name="cellmate", logger=_QUIET, client=self._room.web, process_before_response=True)
         app.event("message")(self._event(self._message))
         app.event("app_mention")(self._event(self._mention))
         app.event("reaction_added")(self._event(self._reaction))
@@ -91,15 +96,15 @@ class Listener:
         try:
             await self._watch(handlers)
         finally:
+            for one in handlers:
+                one.client.socket_mode_request_listeners.clear()  # what comes now is delivered to whoever connects next
             for task in connecting:
                 task.cancel()
-            await asyncio.wait(connecting)
+            await asyncio.wait({*connecting, *self._inside}, timeout=_DRAIN)
+            for task in self._inside:
+                task.cancel()
             for one in handlers:
                 await one.client.close()  # type: ignore[no-untyped-call]  # of the SDK's
-            if self._inside:
-                _, late = await asyncio.wait(self._inside, timeout=_DRAIN)
-                for task in late:
-                    task.cancel()
 
     async def _watch(self, handlers: list[AsyncSocketModeHandler]) -> None:
         """A client of the SDK tries one expired ticket for ever: take it away, and it asks for a fresh one."""
@@ -145,17 +150,25 @@ class Listener:
 
     async def _said(self, envelope: Envelope, *, mention: bool) -> None:
         asked = intake.question(envelope, self._us, self._room.known_name)
+        settled = _remember(self._settled, asked.keys[0], self._settled.get(asked.keys[0]) or asyncio.Event())
+        try:
+            await self._consider(envelope, asked, settled if mention else None)
+        finally:
+            settled.set()
+
+    async def _consider(self, envelope: Envelope, asked: Question, twin: asyncio.Event | None) -> None:
+        """Question, command or nothing to us. `twin`: this is a mention, and that is set when its `message` was settled."""
         command = command_for_word(asked.text) if not asked.attachments else None
-        if not await self._for_us(envelope, asked, command, mention):
+        if not await self._for_us(envelope, asked, command, mention=twin is not None):
             return
         if not asked.text and not asked.attachments:
             command = COMMANDS["help"]
         if command is not None:
             await self._act_once(Action(asked.keys[0], command.name, asked.thread, None, asked.asker, asked.place))
         elif await self._inbox.locate(asked.keys[0]) is None:
-            await self._take(envelope, asked, mention)
+            await self._take(envelope, asked, twin)
 
-    async def _for_us(self, envelope: Envelope, asked: Question, command: Command | None, mention: bool) -> bool:
+    async def _for_us(self, envelope: Envelope, asked: Question, command: Command | None, *, mention: bool) -> bool:
         """Direct messages, mentions, and what goes on in a thread where we were asked: by whoever asked, or "stop" by any."""
         event = envelope.event
         named = mentioned(event)
@@ -166,18 +179,16 @@ class Listener:
         leader = self._leaders.get(asked.thread) or event.get("parent_user_id")
         return asked.asker.id == leader or (command is not None and command.name == "stop")
 
-    async def _take(self, envelope: Envelope, asked: Question, mention: bool) -> None:
+    async def _take(self, envelope: Envelope, asked: Question, twin: asyncio.Event | None) -> None:
         """The first sign at once; then, for a mention, wait for the twin that may hold its files; then accept."""
         person = Person(asked.asker.id, intake.home_team(envelope.event, envelope), str(envelope.event["ts"]))
         self._room.remember(asked.id, person)
         _remember(self._leaders, asked.thread, self._leaders.get(asked.thread, asked.asker.id))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sign(envelope.channel, asked, person))
-            twin = _remember(self._twins, asked.keys[0], self._twins.get(asked.keys[0]) or asyncio.Event())
-            if mention:
+            if twin is not None:
                 await _wait(twin, self._room.pace.twin)
             accepted = await self._inbox.accept(asked)
-            twin.set()
         if not accepted and await self._inbox.locate(asked.keys[0]) is None:
             self._room.forget(asked.id)  # known by another key: a message that its writer's client sent twice
             await self._room.status.over(envelope.channel, asked.thread.thread)
@@ -203,7 +214,10 @@ class Listener:
             or message.get("text") == before.get("text")
         ):
             return
-        known = await self._inbox.locate(handle(envelope.team, envelope.channel, str(message.get("ts"))))
+        key = handle(envelope.team, envelope.channel, str(message.get("ts")))
+        if key in self._settled:
+            await _wait(self._settled[key], _EDIT)
+        known = await self._inbox.locate(key)
         if known is None:
             return
         now = {**message, "channel": envelope.channel, "channel_type": event.get("channel_type")}

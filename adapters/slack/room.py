@@ -323,7 +323,7 @@ class Room:
             log.warning("thread not readable, going by the receipt", problem=repr(error))
             messages = [{"ts": ts, "user": self.us.user, "turn": card.turn} for ts in receipt.data.get("messages", ())]
         for message in messages:
-            if shown.person is None and turn_id(handle(team, channel, str(message["ts"]))) == card.turn:
+            if shown.person is None and card.turn.startswith(turn_id(handle(team, channel, str(message["ts"])))):
                 home = message.get("user_team") or message.get("team") or team
                 shown.person = Person(str(message.get("user")), str(home), str(message["ts"]))
         mine = [m for m in messages if m.get("user") == self.us.user or (m.get("bot_id") and m.get("bot_id") == self.us.bot)]

@@ -96,7 +96,10 @@ class Stream:
             rest = rest[len(piece) :]
 
     async def stop(self, blocks: list[Json], metadata: Json) -> bool:
-        """Close the stream with these blocks under it. False where it was closed already, so that they were not shown."""
+        """Close the stream with these blocks under it. False where it was closed already, so that they were not shown.
+
+        The session goes on: files may follow, and `Status` ends it.
+        """
         if self.open is None:
             return False
         for attached in (blocks, []):
@@ -209,7 +212,7 @@ class Stream:
 
     async def _stop(self, **more: Any) -> None:
         assert self.open
-        await self._web.chat_stopStream(channel=self._to.channel, ts=self.open, **more)
+        await self._web.chat_stopStream(channel=self._to.channel, ts=self.open, session_status="processing", **more)
         self.open = None
 
 

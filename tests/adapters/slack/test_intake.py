@@ -222,7 +222,26 @@ async def test_an_edit_amends_and_an_unfurl_does_not(desk: Connect, fake: FakeSl
         await at.wait(lambda: bool(at.inbox.amended))
         (amended,) = at.inbox.amended
         assert (amended.text, amended.follows, amended.thread) == ("plot it by month", question.id, question.thread)
-        assert amended.keys[0] not in question.keys
+        assert (amended.id, amended.keys[0]) == (question.id, question.keys[0])
+        told = Card(f"{question.id}-edit", 1, "done", audience="asker", text="Too late.")
+        await at.chat.show(question.thread, Card(question.id, 1, "done", text="Plotted."), None)
+        await at.chat.show(question.thread, told, None)
+        assert [(message.only_for, message.text) for message in fake.messages(thread)[1:]] == [
+            (None, "Plotted."),
+            ("ada", "Too late."),
+        ]
+
+
+async def test_an_edit_that_overtakes_the_acceptance_waits_for_it(desk: Connect, fake: FakeSlack) -> None:
+    notes = Notes(gate=asyncio.Event())
+    async with desk(notes) as at:
+        thread = await fake.ask("plot it")
+        await fake.edit(thread, "plot it by month")
+        await asyncio.sleep(0.2)
+        assert notes.gate is not None
+        notes.gate.set()
+        await at.wait(lambda: bool(notes.amended))
+        assert notes.amended[0].text == "plot it by month"
 
 
 async def test_taking_the_question_back_stops_it(desk: Connect, fake: FakeSlack) -> None:

@@ -8,6 +8,8 @@ from tests.fakes.slack import contract
 from tests.fakes.slack.contract import Broken, Json
 from tests.fakes.slack.world import BOT_ID, BOT_USER, TEAM, Post, Upload, World
 
+SESSION = ("processing", "active", "suspended", "closed")
+
 
 class Denied(Exception):
     """An answer with an error that is no violation: the bot could not have known."""
@@ -213,6 +215,11 @@ class Methods:
         if args.get("blocks"):
             contract.check_blocks(args["blocks"])
         self._feed(post, chunks)
+        status = args.get("session_status") or "active"
+        if status not in SESSION:
+            raise Broken("invalid_arguments", f"unknown session status {status!r}")
+        if self.world.busy(post.channel, post.root):
+            self.world.statuses[post.channel, post.root].append(f"sessions:{status}")
         post.blocks, post.metadata, post.stream = args.get("blocks") or [], args.get("metadata"), "done"
         self._changed(post, "changed")
         return {"channel": post.channel, "ts": post.ts, "message": self.world.stored(post, metadata=True)}
@@ -220,7 +227,7 @@ class Methods:
     # --- Signs ---
 
     def _session_status(self, args: Json) -> Json:
-        if args["status"] not in ("processing", "active", "suspended", "closed"):
+        if args["status"] not in SESSION:
             raise Broken("invalid_arguments", f"unknown session status {args['status']!r}")
         return self._status(args, "sessions")
 

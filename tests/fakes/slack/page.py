@@ -62,7 +62,7 @@ def _content(world: World, post: Post) -> str:
         ]
         body = "".join(parts) + "".join(_block(world, block) for block in post.blocks)
         body = body or _mrkdwn(world, post.text)
-        if post.stream == "open" and world.busy(post.channel, post.root):
+        if world.native_stop(post):
             body += "<button class=stop>◼ Stop</button>"
     return body + "".join(_file(upload) for upload in post.files)
 

@@ -88,7 +88,7 @@ class FakeSlack:
         self._closed_at: dict[web.WebSocketResponse, float] = {}
         self._counts: defaultdict[str, list[float]] = defaultdict(list)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._openings: dict[Thread, Post] = {}
+        self._newest: dict[Thread, Post] = {}
         self._next = 0
         self._runner: web.AppRunner | None = None
         self.base = ""
@@ -406,8 +406,7 @@ class FakeSlack:
         post = self._written(where, user, text, files, thread.thread if thread else None, mention)
         self.world.posts.append(post)
         place = Thread(where, post.root)
-        if thread is None:
-            self._openings[place] = post
+        self._newest[place] = post
         await self._send_twins(post, mention)
         return place
 
@@ -461,8 +460,8 @@ class FakeSlack:
             await self.event(event)
 
     async def edit(self, thread: Thread, text: str) -> None:
-        """See `Platform.edit`."""
-        post = self._openings[thread]
+        """The newest message that `ask` wrote in the thread is edited. See `Platform.edit`."""
+        post = self._newest[thread]
         mention = f"<@{BOT_USER}>" in post.text
         before = dict(post.event)
         post.text, post.blocks = written(text, self.world.people, BOT_USER if mention else None)
@@ -485,13 +484,13 @@ class FakeSlack:
         )
 
     async def unfurl(self, thread: Thread) -> None:
-        """Slack adds a preview to the opening message: a `message_changed` in which nobody changed a word."""
-        post = self._openings[thread]
+        """Slack adds a preview to the newest message asked: a `message_changed` in which nobody changed a word."""
+        post = self._newest[thread]
         await self._edited(post, dict(post.event))
 
     async def delete(self, thread: Thread) -> None:
-        """The person takes the opening message back."""
-        post = self._openings[thread]
+        """The person takes the newest message asked back."""
+        post = self._newest[thread]
         await self.event(
             {
                 "type": "message",
@@ -539,7 +538,7 @@ class FakeSlack:
         for post in reversed(self.world.thread(thread.channel, thread.thread)):
             if post.only_for not in (None, id):
                 continue
-            if post.stream == "open" and label == "Stop" and self.world.busy(thread.channel, thread.thread):
+            if label == "Stop" and self.world.native_stop(post):
                 await self.stop_session(thread, user)
                 return
             button = next((one for one in post.buttons() if one["text"]["text"] == label), None)

@@ -134,15 +134,20 @@ class World:
     def thread(self, channel: str, root: str) -> list[Post]:
         return [post for post in self.posts if post.channel == channel and post.root == root]
 
+    def native_stop(self, post: Post) -> bool:
+        """Whether Slack shows its own Stop button, here under the newest message of the bot."""
+        mine = [one for one in self.thread(post.channel, post.root) if one.user == BOT_USER and not one.only_for]
+        return self.busy(post.channel, post.root) and mine[-1:] == [post]
+
     def busy(self, channel: str, root: str) -> bool:
-        """Whether Slack shows its own Stop button."""
+        """Whether an agent's session in the thread is at work."""
         return (self.statuses.get((channel, root)) or [""])[-1] == "sessions:processing"
 
     def message(self, post: Post) -> Message:
         """A message as a member of the channel sees it."""
         text = "\n".join(_plain(kind, text) for kind, text in post.parts())
         buttons = [element["text"]["text"] for element in post.buttons()]
-        if post.stream == "open" and self.busy(post.channel, post.root):
+        if self.native_stop(post):
             buttons.append("Stop")
         return Message(
             id=post.ts,
