@@ -67,7 +67,7 @@ class Dispatcher:
     async def amend(self, question: Question) -> None:
         """See `Inbox.amend`."""
         entry = self._entry(question.thread, question.follows)
-        if entry is not None and not entry.begun:
+        if entry is not None and not entry.begun and not entry.run.items:
             await self._means.journal.amend(entry.run.question.id, question)
             entry.run.amend(question)
             return

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -60,6 +60,7 @@ class Sessions:
             if held is None or not held.changed:
                 return None
             async with self._files.writer() as writer:
+                await writer.write(_header(thread))
                 saved = await held.session.checkpoint(writer.write)
                 blob = await writer.blob()
             await self._replace(blob, await self._journal.save(thread, blob, saved))
@@ -95,11 +96,32 @@ class Sessions:
                 return held
             await self._make_room()
             blob = await self._journal.checkpoint(thread)
-            source = Checkpoint(blob.size, lambda: self._files.open(blob)) if blob else None
+            source = self._source(thread, blob) if blob else None
             session = await self._engine.session(str(thread), self.spec, source)
             log.info("session opened", thread=str(thread), origin=session.origin)
             held = self._held[thread] = _Held(session, changed=session.origin == "adopted")
             return held
+
+    def _source(self, thread: ThreadRef, blob: Blob) -> Checkpoint:
+        """The checkpoint in a blob of ours. Another thread's reads as empty, which a sandbox reports as a loss."""
+        header = _header(thread)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            head = b""
+            async with aclosing(self._files.open(blob)) as stored:
+                async for chunk in stored:
+                    if head == header:
+                        yield chunk
+                        continue
+                    need = len(header) - len(head)
+                    head, rest = head + chunk[:need], chunk[need:]
+                    if len(head) == len(header) and head != header:
+                        log.error("checkpoint of another thread refused", thread=str(thread), digest=blob.digest)
+                        return
+                    if rest:
+                        yield rest
+
+        return Checkpoint(blob.size - len(header), chunks)
 
     async def _make_room(self) -> None:
         """Hibernate the longest idle session when the most are open; running ones are never ended for another's sake."""
@@ -133,3 +155,8 @@ class Sessions:
 
     def _lock(self, thread: ThreadRef) -> asyncio.Lock:
         return self._locks.setdefault(thread, asyncio.Lock())
+
+
+def _header(thread: ThreadRef) -> bytes:
+    """What every checkpoint begins with on disk: no two threads' blobs are alike, so none is removed or read for another's."""
+    return f"{thread}\n".encode()

@@ -17,7 +17,8 @@ PLOT = 'df = pd.read_csv("sales.csv")\ndf.plot(x="month", y="revenue", title="Re
 async def test_a_mention_with_a_csv_becomes_a_figure_and_an_answer_in_the_thread(world: World) -> None:
     world.model.on("plot the revenue", Code(PLOT), "Revenue peaks in **February**.")
     thread = await world.platform.ask("please plot the revenue", files=[("sales.csv", CSV)])
-    messages = await world.answer(thread, "Revenue peaks")
+    await world.answer(thread, "Revenue peaks")
+    messages = await world.platform.until(thread, lambda messages: any(m.files for m in said(messages)))
     figures = [file for message in said(messages) for file in message.files]
     assert [file.name for file in figures] == ["figure-1.png"]
     assert figures[0].content.startswith(b"\x89PNG\r\n")
@@ -155,6 +156,7 @@ async def test_the_code_of_an_answer_is_shown_to_whoever_asks_for_it(world: Worl
     thread = await world.platform.ask("show your work")
     await world.answer(thread, "Worked.")
     await world.platform.press(thread, "Show code", user="bob")
-    messages = await world.platform.until(thread, lambda messages: any("this very line" in m.text for m in messages))
+    messages = await world.platform.until(thread, lambda messages: any(m.only_for for m in messages))
     shown = [message for message in messages if message.only_for]
     assert [message.only_for for message in shown] == ["bob"]
+    assert "shown = 'this very line'" in shown[0].text

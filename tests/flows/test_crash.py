@@ -75,7 +75,7 @@ async def test_killed_at_a_recorded_step_and_started_again(stage: Stage, point: 
     if point in ("before accept 1", "after accept 1"):
         await stage.platform.redeliver()  # the event was never acknowledged
     messages = await stage.platform.until(
-        thread, lambda messages: any("This is the answer." in m.text for m in said(messages)) and bool(_figures(messages))
+        thread, lambda messages: any("This is the answer." in m.text for m in said(messages)) and len(_files(messages)) >= 2
     )
     stage.model.on("what is left", Code(LATER), stage.model.echo)
     await stage.platform.ask("what is left?", thread=thread)
@@ -83,7 +83,7 @@ async def test_killed_at_a_recorded_step_and_started_again(stage: Stage, point: 
         thread, lambda messages: any("['first', 'second'] ['a', 'b', 'c']" in m.text for m in said(messages))
     )
     assert sum(m.text.count("This is the answer.") for m in said(messages)) == 1, stage.platform.transcript(thread)
-    assert len(_figures(messages)) == 1, stage.platform.transcript(thread)
+    assert sorted(_files(messages)) == ["figure-1.png", "log.txt"], stage.platform.transcript(thread)
 
 
 async def test_the_points_are_all_there_are(stage: Stage) -> None:
@@ -93,8 +93,9 @@ async def test_the_points_are_all_there_are(stage: Stage) -> None:
     await stage.platform.until(thread, lambda messages: any("This is the answer." in m.text for m in said(messages)))
     await stage.bot.stop()
     reached = stage.points.read_text().splitlines()
-    assert {point for point in reached if "receipt" not in point} == {point for point in POINTS if "receipt" not in point}
+    twin = {"before accept 2", "after accept 2"}  # Slack sends a mention twice; the second changes nothing
+    assert {p for p in reached if "receipt" not in p} - twin == {p for p in POINTS if "receipt" not in p}
 
 
-def _figures(messages: list[Message]) -> list[str]:
+def _files(messages: list[Message]) -> list[str]:
     return [file.name for message in said(messages) for file in message.files]
