@@ -193,9 +193,9 @@ ensure_venv() {
 
 # The first client that can build with secrets; one without buildx is often first on PATH.
 find_client() {
+    # Podman's builder is Podman: the service and the command of one user share their images.
     client=podman
     if [ "$engine" = podman ]; then
-        export CONTAINER_HOST="$DOCKER_HOST"
         command -v podman >/dev/null
         return
     fi
