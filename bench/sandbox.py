@@ -1,7 +1,7 @@
 """What the sandbox costs, beside what it is compared with, in one run: `python -m bench.sandbox [ROUNDS]`.
 
-Times in milliseconds, median and 95th percentile. The rivals: `docker run` of a bare Python for each cell, and an ipykernel driven by
-jupyter_client inside the same kind of container, where BENCH_IPYKERNEL names an image that holds both.
+Times in milliseconds, median and 95th percentile. The rivals: `docker run` of a bare Python for each cell, and an ipykernel
+driven by jupyter_client inside the same kind of container, where BENCH_IPYKERNEL names an image that holds both.
 """
 
 import asyncio

@@ -458,10 +458,11 @@ async def connect(instance: str, spec: Spec, *, pool: int, url: str | None = Non
         yield engine
     finally:
         keeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeper
+        await asyncio.wait([keeper])
         try:
             await engine.close()
         finally:
             await docker.close()
             await connector.close()
+        if not keeper.cancelled():
+            keeper.result()  # it ended by itself: a mistake of ours that must be seen

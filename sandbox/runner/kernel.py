@@ -163,8 +163,8 @@ class Shell:
             outcome |= _left(leaving)
             with contextlib.suppress(Exception):
                 figures.collect()
-        except KeyboardInterrupt:
-            outcome["interrupted"] = True
+        except KeyboardInterrupt as error:
+            outcome |= {"interrupted": True, "raised": self._raised(error)}
             figures.discard()
         except BaseException as error:
             outcome["raised"] = self._raised(error)

@@ -296,7 +296,7 @@ class Supervisor:
                 self._kernel.signal(signal.SIGKILL)
                 return
             if cell.outcome.get("interrupted") is True:
-                cell.outcome |= {"reason": cell.stopping, "detail": "Variables are kept."}
+                cell.outcome |= {"reason": cell.stopping, "detail": "Variables are kept.", "raised": None}
         self._close_cell(cell)
 
     def _interrupt(self, why: str, grace: float) -> None:
