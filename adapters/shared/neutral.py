@@ -10,8 +10,8 @@ import re
 ZERO_WIDTH = "\u200b"
 
 # The control characters that a platform may drop, so that what stands around them would join into a mention; the bidirectional
-# overrides, which make a file name read as another.
-_DROPPED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
+# overrides, which make a file name read as another; halves of a surrogate pair, which no request can carry.
+_DROPPED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 # <@U…> <@!1> <@&1> <!channel> <!subteam^…> <#C…> (Slack, Discord), and the same behind an HTML entity.
 _ENTITY = re.compile(r"(<|&lt;|&#0*60;|&#x0*3c;)(?=[@!#])", re.IGNORECASE)
 _EVERYONE = re.compile(r"@(?=(?:everyone|here|channel|group)\b)", re.IGNORECASE)

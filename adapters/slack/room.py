@@ -15,7 +15,7 @@ from adapters.slack import render
 from adapters.slack.api import UNREACHABLE, code, refused
 from adapters.slack.files import Transfer
 from adapters.slack.intake import NAME, Us, handle, where
-from adapters.slack.status import Status
+from adapters.slack.status import UNSUPPORTED, Status
 from adapters.slack.stream import Destination, Pace, Stream, StreamOver, settled
 from bot.types import Attachment, Card, Receipt, ThreadRef, turn_id
 
@@ -174,13 +174,14 @@ class Room:
         if not first and shown.written and time.monotonic() - shown.written < self.pace.update * crowd:
             return False
         if self._may_stream(shown):
-            with suppress(StreamOver):
+            try:
                 return await self._stream(shown, card)
-            if shown.stream and not shown.stream.messages:
-                shown.stream, self._streams = None, False
-                log.info("streams not available, editing messages instead")
-            elif shown.stream and shown.stream.messages:
+            except StreamOver as problem:
+                log.info("not streamed", problem=str(problem))
+                self._streams = self._streams and str(problem) not in UNSUPPORTED
+            if shown.stream and shown.stream.messages:
                 return False
+            shown.stream = None
         text, blocks = render.working(card)
         if shown.content == blocks:
             return False

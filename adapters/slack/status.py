@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 REACTION = "eyes"
 _REFRESH = 60.0
-_UNSUPPORTED = frozenset(
+UNSUPPORTED = frozenset(
     {
         "access_denied",
         "app_not_agent",
@@ -34,6 +34,7 @@ _UNSUPPORTED = frozenset(
         "unknown_method",
     }
 )
+"""By which Slack says that this app, workspace or kind of channel has no such thing."""
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ class Status:
             try:
                 return await write(self._kinds[0])
             except SlackApiError as error:
-                if code(error) not in _UNSUPPORTED:
+                if code(error) not in UNSUPPORTED:
                     log.info("status not shown", kind=self._kinds[0], error=code(error))
                     return None
                 log.info("status kind not available", kind=self._kinds.pop(0), error=code(error))

@@ -199,6 +199,27 @@ async def test_rate_limits_and_server_errors_in_a_stream_lose_nothing(desk: Conn
         assert bot_text(fake, thread).endswith("one two three four five")
 
 
+async def test_slacks_own_pace_is_waited_out(desk: Connect, fake: FakeSlack) -> None:
+    without_streams(fake)
+    fake.rates = True
+    async with desk() as at:
+        thread, question = await at.begin()
+        await at.chat.show(question.thread, answer(question, long_answer()), None)
+        assert unfenced(bot_text(fake, thread)) == unfenced(long_answer())
+        assert [call for call in fake.calls if call.error == "ratelimited"]
+
+
+async def test_a_passing_refusal_of_a_stream_is_not_held_against_the_next(desk: Connect, fake: FakeSlack) -> None:
+    fake.fail("chat.startStream", "internal_error")
+    async with desk() as at:
+        for streams in (0, 1):
+            thread, question = await at.begin()
+            receipt = await at.chat.show(question.thread, working(question, 1, "so far "), None)
+            await at.chat.show(question.thread, answer(question, "so far so good \ud800"), receipt)
+            assert bot_text(fake, thread).rstrip().endswith("so far so good")
+            assert len(fake.of("chat.startStream")) == streams
+
+
 @pytest.mark.parametrize("error", ["unknown_method", "feature_not_enabled", "channel_type_not_supported", "not_authorized"])
 async def test_without_streams_a_message_is_edited(desk: Connect, fake: FakeSlack, error: str) -> None:
     fake.fail("chat.startStream", error, times=-1)
