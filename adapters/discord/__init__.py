@@ -64,6 +64,7 @@ class Settings(BaseSettings):
 @asynccontextmanager
 async def connect(settings: Settings, files: Files) -> AsyncIterator[Chat]:
     """Log in and give the chat. Raises `ConfigError` when Discord refuses the token or does not answer."""
+    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # voice is not used: no word about its libraries
     Route.BASE = settings.api_url.rstrip("/")
     if settings.gateway_url:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.gateway_url)

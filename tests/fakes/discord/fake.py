@@ -48,6 +48,7 @@ class FakeDiscord:
         self.gateway = Gateway(self.world, token)
         self.violations: list[str] = []
         self._allowed: list[str] = []
+        self._newest: dict[Thread, Raw] = {}
         self._last: tuple[str, dict[str, Any], bool] | None = None
         for channel in (Channel("general"), Channel("random"), Channel("lounge", VOICE), Channel("ideas", FORUM)):
             self.world.add(channel)
@@ -125,11 +126,9 @@ class FakeDiscord:
         if starts_post:
             message.id = place.id
         await self.say(message)
-        if thread is not None:
-            return thread
-        if direct or place.is_thread:
-            return Thread(channel, place.id)
-        return Thread(channel, message.id)
+        asked = thread or Thread(channel, place.id if direct or place.is_thread else message.id)
+        self._newest[asked] = message
+        return asked
 
     async def say(self, message: Raw) -> Raw:
         """Put any message at all in its channel, whoever wrote it."""
@@ -191,7 +190,8 @@ class FakeDiscord:
         return self.raw(thread)[0]
 
     async def edit(self, thread: Thread, text: str) -> None:
-        message = self.opening(thread)
+        """The newest message that `ask` wrote in the thread is edited. See `Platform.edit`."""
+        message = self._newest[thread]
         mention = re.match(r"<@[!&]?\d+> ", message.content)
         message.content = (mention[0] if mention else "") + text
         message.edited = now()
