@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from sandbox import Limits, SandboxDown, SandboxLost, Spec, Started
 from sandbox.docker import DockerEngine, connect
 from sandbox.runner import wire
-from tests.cells import get, run
+from tests.cells import chunks, get, run
 from tests.engine import IMAGE, docker_engine, missing, remove_all
 
 pytestmark = pytest.mark.engine
@@ -185,3 +186,53 @@ async def test_a_runtime_the_engine_does_not_know_is_named(instance: str) -> Non
             await engine.check()
         with pytest.raises(SandboxDown):
             await engine.session("thread", spec)
+
+
+_BOT = """
+import asyncio, sys
+from sandbox import Limits, Printed, Spec
+from sandbox.docker import connect
+
+async def endless():
+    yield b"z" * 50_000
+    while True:
+        print("doing", flush=True)
+        yield b"z" * 1_000_000
+
+async def main(instance, image, what):
+    spec = Spec(image, Limits(seconds=20.0, memory=512 << 20, workspace=200 << 20))
+    async with connect(instance, spec, pool=0) as engine:
+        session = await engine.session("thread", spec)
+        async for _ in session.run("c0", "x = 41"): pass
+        if what == "put":
+            await session.put("half", 150 << 20, endless())
+        async for output in session.run("c1", sys.stdin.read()):
+            if isinstance(output, Printed):
+                print("doing", flush=True)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("what", ["put", "quiet", "flood"])
+async def test_a_bot_killed_in_the_act_finds_everything_again(instance: str, what: str) -> None:
+    loud = "print('y' * 200) or" if what == "flood" else ""
+    code = f"import time\nprint('on', flush=True)\nuntil = time.time() + 2\nwhile {loud} time.time() < until: pass\nx += 1\nx"
+    command = (sys.executable, "-c", _BOT, instance, IMAGE, what)
+    bot = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+    assert bot.stdin is not None and bot.stdout is not None
+    bot.stdin.write(code.encode())
+    bot.stdin.close()
+    assert await bot.stdout.readline() == b"doing\n"
+    bot.kill()
+    await bot.wait()
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        assert session.origin == "adopted"
+        if what == "put":
+            assert await session.list() == ()
+            assert (await session.put("half", 3, chunks(b"new"))).size == 3
+        outcome = await run(session, code, id="c1")
+        assert (outcome.value, outcome.ended.reason) == ("42", "ok")
+        assert outcome.stdout.startswith("on\n")
+        assert (await run(session, "x", id="c2")).value == "42"
