@@ -35,6 +35,8 @@ UNREADABLE = (
 class Client(discord.Client):
     """One connection to the Gateway. `ready` is set once the servers are known."""
 
+    settle = 0.5
+    """Seconds without another server after which all of them are known."""
     burst = 0.8
     """Seconds in which another message of the same person continues the question; nothing visible waits for them."""
 
@@ -43,7 +45,7 @@ class Client(discord.Client):
         intents = discord.Intents(
             guilds=True, guild_messages=True, dm_messages=True, guild_reactions=True, dm_reactions=True, message_content=content
         )
-        super().__init__(intents=intents, allowed_mentions=QUIET, guild_ready_timeout=0.5, enable_debug_events=False)
+        super().__init__(intents=intents, allowed_mentions=QUIET, guild_ready_timeout=self.settle, enable_debug_events=False)
         self.ready = asyncio.Event()
         self.inbox: Inbox | None = None
         self._deliverer = deliverer

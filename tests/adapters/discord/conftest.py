@@ -148,11 +148,11 @@ def key(message_channel: str, message: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _addresses() -> Iterator[None]:
-    """discord.py's class attributes, which `connect` sets, as they were; and a short burst, which no test waits out in full."""
-    rest, gateway, burst = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY, Client.burst
-    Client.burst = 0.2
+    """discord.py's class attributes, which `connect` sets, as they were; and shorter waits, for one server and no typist."""
+    rest, gateway, burst, settle = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY, Client.burst, Client.settle
+    Client.burst, Client.settle = 0.2, 0.05
     yield
-    Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY, Client.burst = rest, gateway, burst
+    Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY, Client.burst, Client.settle = rest, gateway, burst, settle
 
 
 @pytest.fixture
