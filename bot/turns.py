@@ -16,7 +16,21 @@ from bot.ports import Chat, Files, Journal, Model
 from bot.presenter import TEXT_OF_A_CELL, Presenter, is_run
 from bot.sessions import Sessions
 from bot.types import Called, CardFile, CellError, Delta, Item, Question, Returned, Said, Step, Table, Turn
-from sandbox import Ended, FileRefused, Made, Output, Printed, Raised, Result, SandboxError, SandboxLost, Session, Started
+from sandbox import (
+    MIB,
+    Ended,
+    FileRefused,
+    Limits,
+    Made,
+    Output,
+    Printed,
+    Raised,
+    Result,
+    SandboxError,
+    SandboxLost,
+    Session,
+    Started,
+)
 
 log = structlog.get_logger()
 
@@ -235,7 +249,7 @@ class TurnRun:
         """
         earlier = any(isinstance(item, Returned) for item in self.items)
         for last_try in (False, True):
-            running = _Running(call, code, self.presenter)
+            running = _Running(call, code, self.presenter, self._means.sessions.spec.limits)
             try:
                 async with self._means.sessions.use(self.question.thread) as session:
                     await self._tell_restored(session)
@@ -334,8 +348,8 @@ class TurnRun:
 class _Running:
     """One cell while it runs: its outputs folded into a step for the card and an outcome for the record."""
 
-    def __init__(self, call: Called, code: str, presenter: Presenter) -> None:
-        self.call, self.code, self._presenter = call, code, presenter
+    def __init__(self, call: Called, code: str, presenter: Presenter, limits: Limits) -> None:
+        self.call, self.code, self._presenter, self._limits = call, code, presenter, limits
         self._text = {"stdout": "", "stderr": ""}
         self._result: str | None = None
         self._table: Table | None = None
@@ -371,9 +385,7 @@ class _Running:
         assert self._ended is not None, "a session's run ends with Ended"
         ended, error = self._ended, self._error
         if error is None and ended.reason in ("interrupted", "timeout", "died"):
-            error = CellError(
-                {"interrupted": "Stopped", "timeout": "TimeLimit", "died": "KernelDied"}[ended.reason], ended.detail
-            )
+            error = _cut_short(ended, self._limits)
         return Returned(
             self.call.id,
             self._text["stdout"],
@@ -383,7 +395,7 @@ class _Running:
             error,
             ended.seconds,
             files,
-            (*ended.notes, *notes),
+            (*ended.notes, *_hints(error, self._limits), *notes),
         )
 
     @property
@@ -410,6 +422,30 @@ def _history(turns: Sequence[Turn]) -> list[Item]:
         returned = {item.id for item in turn.items if isinstance(item, Returned)}
         items += [item for item in turn.items if not isinstance(item, Called) or item.id in returned]
     return items
+
+
+def _cut_short(ended: Ended, limits: Limits) -> CellError:
+    """What a person and a model read of a cell that did not end by itself."""
+    match ended.reason:
+        case "timeout":
+            longest = f"The code was stopped after {limits.seconds:,.0f} s, the longest it may run."
+            return CellError("TimeLimit", f"{longest} {ended.detail}".strip())
+        case "interrupted":
+            return CellError("Stopped", f"The code was stopped. {ended.detail}".strip())
+        case _:
+            return CellError("KernelDied", ended.detail)
+
+
+def _hints(error: CellError | None, limits: Limits) -> tuple[str, ...]:
+    """What to do about an error that only looks like the code's own (errno values of Linux, errno(3))."""
+    if error is None or error.name != "OSError":
+        return ()
+    if "[Errno 28]" in error.message:
+        room = min(limits.workspace, limits.memory // 2) / MIB
+        return (f"This thread's workspace is full ({room:,.0f} MiB): delete files that are no longer needed, or say reset.",)
+    if "[Errno 27]" in error.message:
+        return (f"A single file may have {limits.file / MIB:,.0f} MiB here.",)
+    return ()
 
 
 def full_disk(problem: OSError) -> str:
