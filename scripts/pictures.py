@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image, ImageChops
+
 from tests.bot_process import running_bot
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.model import Code, ScriptedModel
@@ -49,6 +51,15 @@ def answer(messages: list[dict[str, object]]) -> str:
     return f"**{best.capitalize()}** grew most, by **{growth[best]:.0f} %** from January to December ({others})."
 
 
+def trim(path: Path) -> None:
+    """Cut off what is empty below the thread."""
+    picture = Image.open(path).convert("RGB")
+    ground = Image.new("RGB", picture.size, picture.getpixel((0, picture.height - 1)))
+    box = ImageChops.difference(picture, ground).getbbox()
+    assert box is not None, "an empty picture"
+    picture.crop((0, 0, picture.width, min(picture.height, box[3] + 40))).save(path, optimize=True)
+
+
 async def picture(platform: Platform, name: str, browser: str) -> None:
     """Ask, wait for the answer, and photograph the thread."""
     with tempfile.TemporaryDirectory() as folder:
@@ -72,6 +83,7 @@ async def picture(platform: Platform, name: str, browser: str) -> None:
         )
         if await process.wait() != 0:
             raise SystemExit(f"{browser} took no picture")
+        trim(PICTURES / name)
 
 
 async def main() -> None:
