@@ -72,22 +72,22 @@ def oom_kills() -> int:
     return 0
 
 
-def ticks() -> float:
-    """Now, in the unit and from the origin of a process's start time."""
-    return float(Path("/proc/uptime").read_text().split()[0]) * os.sysconf("SC_CLK_TCK")
+def ticks() -> int:
+    """Now, in the unit and from the origin of a process's start time, rounded down as that is."""
+    return int(float(Path("/proc/uptime").read_text().split()[0]) * os.sysconf("SC_CLK_TCK"))
 
 
-def _others(spare: Collection[int], since: float) -> Iterator[int]:
+def _others(spare: Collection[int], since: int) -> Iterator[int]:
     for entry in os.listdir("/proc"):  # noqa: PTH208 (names are all that is wanted)
         if not entry.isdigit() or int(entry) in spare:
             continue
         with contextlib.suppress(OSError, ValueError, IndexError):
             fields = Path(f"/proc/{entry}/stat").read_bytes().rpartition(b")")[2].split()
-            if fields[0] != b"Z" and float(fields[19]) >= since:
+            if fields[0] != b"Z" and int(fields[19]) >= since:
                 yield int(entry)
 
 
-def sweep(spare: Collection[int], since: float = 0.0) -> bool:
+def sweep(spare: Collection[int], since: int = 0) -> bool:
     """End every process but `spare` that started at `since` ticks or later; False when they multiply faster."""
     for _ in range(30):
         found = list(_others(spare, since))

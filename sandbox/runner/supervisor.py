@@ -35,7 +35,7 @@ class Cell:
         self.grace = float(request["grace"])
         self.transcript = Transcript(int(request["output"]))
         self.began = time.monotonic()
-        self.ticks = 0.0
+        self.ticks = 0
         self.before: dict[str, list[Any]] = {}
         self.op_of_kernel = 0
         self.phase = "before"

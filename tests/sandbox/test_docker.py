@@ -1,5 +1,6 @@
 """What the Docker engine adds to the port: adoption after a restart, the pool, instances that leave each other alone."""
 
+import ast
 import asyncio
 import secrets
 import sys
@@ -236,3 +237,33 @@ async def test_a_bot_killed_in_the_act_finds_everything_again(instance: str, wha
         assert (outcome.value, outcome.ended.reason) == ("42", "ok")
         assert outcome.stdout.startswith("on\n")
         assert (await run(session, "x", id="c2")).value == "42"
+
+
+async def test_limits_are_in_force_as_seen_from_inside(instance: str) -> None:
+    limits = Limits(memory=256 << 20, workspace=1 << 30, tmp=8 << 20, processes=40, file=16 << 20)
+    async with connect(instance, Spec(IMAGE, limits), pool=0) as engine:
+        session = await engine.session("thread", Spec(IMAGE, limits))
+        code = """
+import os, resource
+def first(*paths): return next(int(open(p).read()) for p in paths if os.path.exists(p))
+def size(path): return os.statvfs(path).f_blocks * os.statvfs(path).f_frsize
+mounts = {line.split()[1]: line.split()[3].split(',') for line in open('/proc/mounts')}
+(
+    first('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'),
+    first('/sys/fs/cgroup/pids.max', '/sys/fs/cgroup/pids/pids.max'),
+    size('/workspace'), size('/tmp'), size('/dev/shm'),
+    *(resource.getrlimit(getattr(resource, 'RLIMIT_' + name))[1] for name in ('NOFILE', 'FSIZE', 'CORE')),
+    'ro' in mounts['/'], {'nosuid', 'nodev'} <= set(mounts['/workspace']), {'noexec', 'nosuid', 'nodev'} <= set(mounts['/tmp']),
+)
+"""
+        outcome = await run(session, code)
+        expected = (256 << 20, 40, 128 << 20, 8 << 20, 64 << 20, 1024, 16 << 20, 0, True, True, True)
+        assert outcome.value is not None and ast.literal_eval(outcome.value) == expected
+
+
+async def test_every_container_has_users_of_its_own(instance: str) -> None:
+    async with connect(instance, SPEC, pool=0) as engine:
+        one, two = await engine.session("one", SPEC), await engine.session("two", SPEC)
+        first, second = await run(one, "import os; os.getuid()"), await run(two, "import os; os.getuid()")
+        assert first.value != second.value
+        assert "0" not in (first.value, second.value)
