@@ -1,5 +1,7 @@
 """Figures and pictures become files in the workspace without `savefig`, with words for those who cannot see them."""
 
+import base64
+import contextlib
 import importlib.abc
 import importlib.util
 import os
@@ -108,6 +110,8 @@ def _drawn(value: Any) -> bool:
     items = (
         list(value)[:50] if isinstance(value, list | tuple) else list(value.flat)[:50] if hasattr(value, "flat") else [value]
     )
+    if type(value).__module__.partition(".")[0] == "seaborn":
+        return True
     artist = sys.modules["matplotlib.artist"].Artist
     container = sys.modules["matplotlib.container"].Container
     return isinstance(value, artist | container) or any(isinstance(item, artist | container) for item in items)
@@ -170,6 +174,20 @@ def _save_image(image: Any) -> bool:
     return True
 
 
+def take_png(data: object) -> bool:
+    """Whether these are a displayed picture's bytes, now a file; anything else under that name is not one."""
+    if isinstance(data, str):
+        with contextlib.suppress(ValueError):
+            data = base64.b64decode(data, validate=False)
+    if not isinstance(data, bytes) or not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return False
+    if not _full():
+        name = _free("image", ".png")
+        Path(_WORKSPACE, name).write_bytes(data)
+        _state.figures.append((name, "Image"))
+    return True
+
+
 def _save_plotly(figure: Any) -> None:
     title = str(getattr(getattr(figure.layout, "title", None), "text", None) or "")
     slug = re.sub(r"[^\w]+", "-", title.lower()).strip("-")[:60] or f"chart-{_state.number}"
@@ -182,7 +200,7 @@ def _save_plotly(figure: Any) -> None:
 
 
 def _patch_plotly(module: Any) -> None:
-    module.BaseFigure.show = lambda self, *_, **__: _save_plotly(self)
+    module.BaseFigure.show = module.BaseFigure._ipython_display_ = lambda self, *_, **__: _save_plotly(self)
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):

@@ -55,7 +55,8 @@ class _Display(DisplayPublisher):
     """`display(x)` in the middle of a cell: files for pictures, text for the rest."""
 
     def publish(self, data: dict[str, Any], metadata: dict[str, Any] | None = None, **_: Any) -> None:
-        print(shorten(str(data.get("text/plain", "")), _TEXT))
+        if not figures.take_png(data.get("image/png")):
+            print(shorten(str(data.get("text/plain", "")), _TEXT))
 
 
 class _Exit(SystemExit):
@@ -205,6 +206,9 @@ class Shell:
 
     def _result(self, value: Any) -> dict[str, Any]:
         if value is None or figures.take(value):
+            return {}
+        if type(value).__module__.startswith("IPython."):  # Image, Audio and their like are made to be displayed
+            display(value)
             return {}
         table = tables.table(value)
         text = tables.text(value) if table else pretty(value, max_seq_length=1000)

@@ -199,14 +199,22 @@ async def test_a_figure_or_picture_as_last_expression(session: Session) -> None:
     assert len((await run(session, "Image.new('L', (3, 3)).show()")).files) == 1
 
 
+async def test_displayed_pictures_and_tables(session: Session) -> None:
+    code = "from PIL import Image\nfrom IPython.display import Image as Shown\nImage.new('RGB', (4, 4)).save('/tmp/p.png')\n"
+    outcome = await run(session, code + "display(Image.new('L', (9, 3)), pd.DataFrame({'a': [1]}))\nShown('/tmp/p.png')")
+    assert outcome.names == ["image-1.png", "image-2.png"]
+    assert Image.open(io.BytesIO(await get(session, "image-1.png"))).size == (9, 3)
+    assert outcome.stdout == "   a\n0  1\n" and outcome.result is None
+
+
 async def test_plotly_is_a_page_and_says_so(session: Session) -> None:
     code = "import plotly.express as px\npx.line(x=[1, 2], y=[3, 4], title='Sales by month')"
     outcome = await run(session, code)
     assert outcome.names == ["sales-by-month.html"]
     assert outcome.files[0].media_type == "text/html"
     assert any("open it in a browser" in note for note in outcome.ended.notes)
-    outcome = await run(session, "px.bar(x=[1], y=[2], title='B').show()")
-    assert outcome.names == ["b.html"]
+    outcome = await run(session, "px.bar(x=[1], y=[2], title='B').show(); display(px.bar(x=[1], y=[2], title='C'))")
+    assert sorted(outcome.names) == ["b.html", "c.html"]
     page = await get(session, "b.html")
     assert b'src="http' not in page[:2000] and len(page) > 1_000_000
 
