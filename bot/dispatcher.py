@@ -3,7 +3,7 @@ them, and takes them up again after a restart. The one place where a turn's task
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -19,6 +19,7 @@ from sandbox import SandboxError
 
 log = structlog.get_logger()
 
+TOO_LATE = "I had already taken up the earlier wording. Send the new one as a message, and I will answer that."
 DRAIN = 5.0
 """Seconds that running turns get to end by themselves when the bot shuts down."""
 
@@ -64,15 +65,15 @@ class Dispatcher:
         self._enqueue(Turn(question))
         return True
 
-    async def amend(self, question: Question) -> None:
+    async def amend(self, question: Question) -> Card | None:
         """See `Inbox.amend`."""
         entry = self._entry(question.thread, question.follows)
-        if entry is not None and not entry.begun and not entry.run.items:
-            await self._means.journal.amend(entry.run.question.id, question)
-            entry.run.amend(question)
-            return
-        text = "I had already taken up the earlier wording. Send the new one as a message, and I will answer that."
-        await self._tell(question, Card(f"{question.id}-edit", 1, "done", audience="asker", text=text))
+        if entry is None or entry.begun or entry.run.items:
+            return Card(question.id, 1, "done", audience="asker", text=TOO_LATE)
+        whole = replace(question, id=entry.run.question.id)
+        await self._means.journal.amend(whole.id, whole)
+        entry.run.amend(whole)
+        return None
 
     async def act(self, action: Action) -> Card | None:
         """See `Inbox.act`."""
@@ -149,8 +150,7 @@ class Dispatcher:
         thread, turn = entry.run.question.thread, entry.run.question.id
         structlog.contextvars.bind_contextvars(turn=turn)
         try:
-            if before is not None:
-                await entry.run.wait(before)
+            await entry.run.wait(before)
             entry.begun = True
             await entry.run.run()
             log.info("answered")

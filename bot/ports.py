@@ -31,8 +31,11 @@ class Inbox(Protocol):
         """
         ...
 
-    async def amend(self, question: Question) -> None:
-        """The asker has edited the question `question.follows`. A queued one is replaced; otherwise the asker is told."""
+    async def amend(self, question: Question) -> Card | None:
+        """The asker has edited or gone on with the question `question.follows`, which now is this whole one.
+
+        None: it had not begun, and will be answered as it is now. A card says to the asker that it was too late.
+        """
         ...
 
     async def act(self, action: Action) -> Card | None:

@@ -124,10 +124,19 @@ class TurnRun:
         self.question = question
         self.presenter.question = question
 
-    async def wait(self, before: asyncio.Task[None]) -> None:
-        """Show the place in line until the turn before this one in the thread has ended."""
+    async def wait(self, before: asyncio.Task[None] | None) -> None:
+        """Wait, visibly, for the turn before this one in the thread, and for what may still come of the question."""
+        if before is None and not self.question.hold:
+            return
         async with self.presenter.showing():
-            await asyncio.wait({before})
+            if before is not None:
+                await asyncio.wait({before})
+            else:
+                self.presenter.update(state="working")
+            held = None
+            while held is not self.question:
+                held = self.question
+                await asyncio.sleep(held.hold)
 
     async def run(self) -> None:
         """Work until the final card is delivered and the turn closed.

@@ -123,6 +123,8 @@ class Question:
     attachments: tuple[Attachment, ...] = ()
     follows: str | None = None
     """The turn whose question this is an edited wording of."""
+    hold: float = 0.0
+    """Seconds for which the turn does not begin, as more of the question may come by `Inbox.amend`. What is shown does not wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ import random
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageChops
 
@@ -40,7 +42,7 @@ def sales() -> bytes:
     return "\n".join(rows).encode()
 
 
-def answer(messages: list[dict[str, object]]) -> str:
+def answer(messages: Sequence[Mapping[str, Any]]) -> str:
     """A capable model's words about the numbers it was shown: they are read out of the cell's output, not made up."""
     printed = str(messages[-1]["content"])
     growth = {

@@ -5,8 +5,10 @@ import io
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from weakref import WeakValueDictionary
 
 import discord
 import structlog
@@ -32,6 +34,15 @@ UNREADABLE = (
 )
 
 
+@dataclass(slots=True)
+class _Burst:
+    """The question somebody asked last in a channel, while they may still go on with it."""
+
+    thread: ThreadRef
+    messages: list[discord.Message]
+    until: float
+
+
 class Client(discord.Client):
     """One connection to the Gateway. `ready` is set once the servers are known."""
 
@@ -49,7 +60,8 @@ class Client(discord.Client):
         self.ready = asyncio.Event()
         self.inbox: Inbox | None = None
         self._deliverer = deliverer
-        self._bursts: dict[tuple[int, int], list[discord.Message]] = {}
+        self._bursts: dict[tuple[int, int], _Burst] = {}
+        self._order: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._people: dict[int, set[int]] = {}
         """Who has written in a thread, of those threads where somebody wrote without a mention."""
         self._said: OrderedDict[int, str] = OrderedDict()
@@ -118,12 +130,17 @@ class Client(discord.Client):
             and not message.guild.get_channel(message.channel.id)
         ):
             message.channel = await self.fetch_channel(message.channel.id)  # type: ignore[assignment]  # an archived thread
+        order = self._order.setdefault(message.channel.id, asyncio.Lock())
+        async with order:  # questions are taken in the order in which they were asked
+            await self._take(message)
+
+    async def _take(self, message: discord.Message) -> None:
         key = (message.author.id, message.channel.id)
         burst = self._bursts.get(key)
         if burst is not None and (message.guild is None or not intake.mentions(message, self.me)):
-            if all(message.id != other.id for other in burst):
-                burst.append(message)
-            return
+            known = any(message.id == other.id for other in burst.messages)
+            if known or await self._go_on(burst, [*burst.messages, message]):
+                return
         thread = await self._conversation(message)
         if thread is None:
             return
@@ -191,22 +208,28 @@ class Client(discord.Client):
         await message.channel.send(UNREADABLE, allowed_mentions=QUIET)
 
     async def _ask(self, message: discord.Message, thread: ThreadRef, key: tuple[int, int]) -> None:
-        """Show at once that it was seen; accept it when its author has paused."""
-        burst = self._bursts[key] = [message]
+        """Show at once that it was seen, and accept it; its turn waits for what its author may add."""
         self._deliverer.entitle(message.id, intake.text_of(message, self.me))
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._sign(message))
-                count = 0
-                while count != len(burst):
-                    count = len(burst)
-                    await asyncio.sleep(self.burst)
-        finally:
-            if self._bursts.get(key) is burst:
-                del self._bursts[key]
-        for part in burst:
-            self._remember(part)
-        await self._inbox().accept(intake.question(burst, thread, self.me))
+        question = replace(intake.question([message], thread, self.me), hold=self.burst)
+        self._bursts[key] = _Burst(thread, [message], asyncio.get_running_loop().time() + self.burst)
+        self._remember(message)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._sign(message))
+            await self._inbox().accept(question)
+
+    async def _go_on(self, burst: _Burst, messages: list[discord.Message]) -> bool:
+        """Make these messages the question of a burst. False when its author has paused too long, or its turn has begun."""
+        now = asyncio.get_running_loop().time()
+        if now > burst.until:
+            return False
+        first = names.key(burst.messages[0].channel.id, burst.messages[0].id)
+        whole = intake.question(messages, burst.thread, self.me, follows=turn_id(first))
+        if await self._inbox().amend(replace(whole, hold=self.burst)) is not None:
+            return False
+        burst.messages, burst.until = messages, now + self.burst
+        for message in messages:
+            self._remember(message)
+        return True
 
     async def _sign(self, message: discord.Message) -> None:
         try:
@@ -230,16 +253,18 @@ class Client(discord.Client):
             intake.asker(message.author),
             intake.place(thread),
         )
-        card = await self._inbox().act(action)
-        if card is None:
-            return
+        if card := await self._inbox().act(action):
+            await self._reply(message, card, action.id)
+
+    async def _reply(self, message: discord.Message, card: Card, once: str) -> None:
+        """Answer a message itself; `once` tells this answer from every other."""
         for number, text in enumerate(render.final(card)):
             await message.channel.send(
                 text,
                 reference=message.to_reference(fail_if_not_exists=False) if number == 0 else None,  # type: ignore[arg-type]
                 allowed_mentions=QUIET,
                 suppress_embeds=True,
-                nonce=names.nonce(action.id, str(number)),
+                nonce=names.nonce(once, str(number)),
             )
 
     # --- Edits, deletions, reactions ------------------------------------------------------------------------------------
@@ -249,14 +274,15 @@ class Client(discord.Client):
         message = event.message
         if not event.data.get("edited_timestamp") or not intake.is_from_person(message) or not self._changed(message):
             return
-        for burst in self._bursts.values():
-            if any(other.id == message.id for other in burst):
-                burst[:] = [message if other.id == message.id else other for other in burst]
+        for burst in list(self._bursts.values()):
+            edited = [message if other.id == message.id else other for other in burst.messages]
+            if message in edited and await self._go_on(burst, edited):
                 return
         found = await self._inbox().locate(names.key(event.channel_id, message.id))
         if found is not None:
             self._remember(message)
-            await self._inbox().amend(intake.question([message], found[1], self.me, follows=found[0]))
+            if card := await self._inbox().amend(intake.question([message], found[1], self.me, follows=found[0])):
+                await self._reply(message, card, f"{found[0]}-edit")
 
     def _changed(self, message: discord.Message) -> bool:
         if message.id in self._said:

@@ -222,7 +222,9 @@ class Listener:
             return
         now = {**message, "channel": envelope.channel, "channel_type": event.get("channel_type")}
         edit = Envelope(envelope.team, envelope.event_id, envelope.shared, now)
-        await self._inbox.amend(intake.question(edit, self._us, self._room.known_name, edit_of=known[0]))
+        question = intake.question(edit, self._us, self._room.known_name, edit_of=known[0])
+        if card := await self._inbox.amend(question):
+            await self._room.whisper(envelope.channel, question.asker.id, card, question.thread.thread)
 
     async def _deleted(self, envelope: Envelope) -> None:
         """Whoever takes a question back wants no answer."""

@@ -81,7 +81,7 @@ class Platform(Protocol):
         ...
 
     async def edit(self, thread: Thread, text: str) -> None:
-        """The person edits the message that opened the thread."""
+        """The newest message that `ask` wrote in the thread is edited by its writer."""
         ...
 
     async def press(self, thread: Thread, label: str, user: str = "ada") -> None:

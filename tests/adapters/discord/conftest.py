@@ -24,6 +24,7 @@ class Inbox:
     def __init__(self) -> None:
         self.questions: list[Question] = []
         self.amended: list[Question] = []
+        self.too_late: Card | None = None
         self.actions: list[Action] = []
         self.refused: list[Question] = []
         self.known: dict[str, tuple[str, ThreadRef]] = {}
@@ -44,9 +45,11 @@ class Inbox:
         await self._note()
         return True
 
-    async def amend(self, question: Question) -> None:
+    async def amend(self, question: Question) -> Card | None:
         self.amended.append(question)
+        self.known |= dict.fromkeys(question.keys, (question.id, question.thread))
         await self._note()
+        return self.too_late
 
     async def act(self, action: Action) -> Card | None:
         self.actions.append(action)

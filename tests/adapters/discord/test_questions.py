@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from bot.errors import Refused
-from bot.types import ThreadRef, turn_id
+from bot.types import Card, ThreadRef, turn_id
 from tests.adapters.discord.conftest import Bot, Inbox, bot_on, card
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord.world import Message as Raw
@@ -169,9 +169,28 @@ async def test_messages_in_one_breath_are_one_question(bot: Bot) -> None:
     await bot.fake.ask("plot this")
     await bot.fake.ask("", files=[("sales.csv", CSV)], mention=False)
     await bot.fake.redeliver()
-    question = await bot.inbox.question()
+    await bot.inbox.until(lambda inbox: inbox.amended)
+    (question,), (first,) = bot.inbox.amended, bot.inbox.questions
     assert question.text == "plot this" and len(question.keys) == 2
     assert [file.name for file in question.attachments] == ["sales.csv"]
+    assert (question.follows, question.hold, first.hold) == (first.id, 1.0, 1.0), "accepted at once, held for the rest"
+
+
+async def test_a_turn_that_has_begun_takes_no_more_of_its_question(bot: Bot) -> None:
+    bot.chat._client.burst = 1.0  # type: ignore[attr-defined]
+    bot.inbox.too_late = Card("t", 1, "done", audience="asker", text="too late")
+    await bot.fake.ask("plot this", direct=True)
+    await bot.fake.ask("and this", direct=True)
+    second = await bot.inbox.question(2)
+    assert second.text == "and this"
+
+
+async def test_an_edit_that_comes_too_late_is_answered_with_that(bot: Bot) -> None:
+    bot.inbox.too_late = Card("t", 1, "done", audience="asker", text="It was too late.")
+    thread = await bot.fake.ask("plot it")
+    await bot.inbox.question()
+    await bot.fake.edit(thread, "plot it in red")
+    await bot.fake.until(thread, lambda messages: any("It was too late." in m.text for m in messages))
 
 
 async def test_a_second_mention_is_a_second_question(bot: Bot) -> None:
@@ -204,8 +223,10 @@ async def test_an_edit_is_brought_and_an_unfurled_link_is_not(bot: Bot) -> None:
 async def test_an_edit_in_the_same_breath_is_the_question(bot: Bot) -> None:
     bot.chat._client.burst = 1.0  # type: ignore[attr-defined]
     thread = await bot.fake.ask("plot ti")
+    await bot.inbox.question()
     await bot.fake.edit(thread, "plot it")
-    assert (await bot.inbox.question()).text == "plot it"
+    await bot.inbox.until(lambda inbox: inbox.amended)
+    assert [(q.text, q.hold) for q in bot.inbox.amended] == [("plot it", 1.0)]
 
 
 async def test_deleting_a_question_stops_it(bot: Bot) -> None:

@@ -58,6 +58,7 @@ class Notes:
     broken: int = 0
     """So many calls of `accept` fail."""
     handles: dict[str, tuple[str, ThreadRef]] = field(default_factory=dict)
+    too_late: Card | None = None
 
     async def accept(self, question: Question) -> bool:
         if self.gate is not None:
@@ -71,8 +72,9 @@ class Notes:
         self.questions.append(question)
         return True
 
-    async def amend(self, question: Question) -> None:
+    async def amend(self, question: Question) -> Card | None:
         self.amended.append(question)
+        return self.too_late
 
     async def act(self, action: Action) -> Card | None:
         self.actions.append(action)

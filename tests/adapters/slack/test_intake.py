@@ -223,9 +223,10 @@ async def test_an_edit_amends_and_an_unfurl_does_not(desk: Connect, fake: FakeSl
         (amended,) = at.inbox.amended
         assert (amended.text, amended.follows, amended.thread) == ("plot it by month", question.id, question.thread)
         assert (amended.id, amended.keys[0]) == (question.id, question.keys[0])
-        told = Card(f"{question.id}-edit", 1, "done", audience="asker", text="Too late.")
         await at.chat.show(question.thread, Card(question.id, 1, "done", text="Plotted."), None)
-        await at.chat.show(question.thread, told, None)
+        at.inbox.too_late = Card(question.id, 1, "done", audience="asker", text="Too late.")
+        await fake.edit(thread, "plot it by week")
+        await at.wait(lambda: len(fake.messages(thread)) == 3)
         assert [(message.only_for, message.text) for message in fake.messages(thread)[1:]] == [
             (None, "Plotted."),
             ("ada", "Too late."),
