@@ -116,6 +116,7 @@ class Shell:
         self._send(wire.READY, 0, {})
         parser = wire.Parser(wire.LOCAL)
         while True:
+            channel.setblocking(True)  # code may have changed it for every descriptor it found
             data, descriptors, _, _ = socket.recv_fds(channel, 64 << 10, 4)
             if not data:
                 return
@@ -124,6 +125,7 @@ class Shell:
 
     def _serve(self, frame: wire.Frame, descriptors: list[int]) -> None:
         if frame.type == wire.CELL:
+            self._send(wire.BEGUN, frame.op, {})
             self._send(wire.FINISHED, frame.op, self._cell(wire.unpack(frame.payload)))
         elif frame.type == wire.OPEN:
             with socket.socket(fileno=descriptors[0]) as channel:
@@ -136,6 +138,7 @@ class Shell:
                     self._running = False
 
     def _send(self, type: int, op: int, value: dict[str, Any]) -> None:
+        self._channel.setblocking(True)
         self._channel.sendall(wire.encode(wire.LOCAL, type, op, wire.pack(value)))
 
     def _on_interrupt(self, *_: object) -> None:

@@ -20,6 +20,8 @@ from .text import Transcript, clean, human, shorten
 _COALESCE = 0.02
 _SCAN_SECONDS = 10.0
 _FIELD = 64 << 10
+_HAND_OVERS = 5
+"""How many kernels may be lost before one begins a cell."""
 _SAID = ("result", "raised", "exit", "interrupted", "figures", "alts", "figure", "notes")
 
 
@@ -39,6 +41,8 @@ class Cell:
         self.before: dict[str, list[Any]] = {}
         self.op_of_kernel = 0
         self.phase = "before"
+        self.begun = False
+        self.tries = 0
         self.stopping = ""
         self.outcome: dict[str, Any] = {}
         self.events: list[dict[str, Any]] = []
@@ -125,6 +129,7 @@ class Supervisor:
     def _kernel_ended(self, status: int) -> None:
         """Take what it still said, clear up after it and have another."""
         kernel, restoring = self._kernel, self._op is not None and self._op[1] == "load_variables"
+        kernel.control.drain()
         kernel.drain()
         kernel.close()
         oom = processes.oom_kills() > kernel.oom_kills
@@ -132,15 +137,22 @@ class Supervisor:
             processes.end_all()
         self._close_kernel_op("Python ended while it was at this")
         self._kernel = self._new_kernel()
-        cell = self._current
-        if cell and cell.phase == "running":
-            cell.outcome = {"reason": "died", "detail": _epitaph(status, oom, self._limits["memory"]), "lost": True}
+        self._tell_loss(kernel.ready and not restoring, _epitaph(status, oom, self._limits["memory"]))
+
+    def _tell_loss(self, had_state: bool, why: str) -> None:
+        """Say it with the cell that was running, else with the next one."""
+        cell = self._current if self._current and self._current.phase == "running" else None
+        if cell and (cell.begun or cell.stopping or cell.tries == _HAND_OVERS):
+            cell.outcome = {"reason": "died", "detail": why, "lost": True}
             if cell.stopping:
                 detail = "The code did not stop when asked, so Python was started again: variables are lost, files are kept."
                 cell.outcome = {"reason": cell.stopping, "detail": detail, "lost": True}
             self._close_cell(cell)
-        elif kernel.ready and not restoring:
-            self._missed = "Between two cells: " + _epitaph(status, oom, self._limits["memory"])
+            return
+        if had_state:
+            self._missed = "Between two cells: " + why
+        if cell:
+            self._hand_over(cell)  # the kernel was gone before it had begun
 
     # -- the host
 
@@ -243,6 +255,10 @@ class Supervisor:
         self._kernel.drain()
         cell.phase = "running"
         cell.ticks = processes.ticks()
+        self._hand_over(cell)
+
+    def _hand_over(self, cell: Cell) -> None:
+        cell.tries += 1
         self._cells += 1
         cell.op_of_kernel = self._cells
         self._kernel.run(self._cells, {"code": cell.code, "figure": self._figure, "files": cell.files})
@@ -275,7 +291,9 @@ class Supervisor:
 
     def _from_kernel(self, frame: wire.Frame) -> None:
         cell = self._current
-        if frame.type == wire.READY:
+        if frame.type == wire.BEGUN and cell and frame.op == cell.op_of_kernel:
+            cell.begun = True
+        elif frame.type == wire.READY:
             if not self._kernel.ready:
                 self._kernel.ready = True
                 self._say_state()
@@ -446,7 +464,11 @@ class Supervisor:
             self._pass_on(frame)
 
     def _kernel_op_gone(self) -> None:
-        self._close_kernel_op("Python ended while it was at this")
+        """Its end of the line closed without a last word: the copy that pickles has ended, or the kernel itself is broken."""
+        if self._op and self._op[1] == "save_variables":
+            self._close_kernel_op("Python's copy ended while it was at this")
+        else:
+            self._kernel.signal(signal.SIGKILL)
 
     def _close_kernel_op(self, why: str) -> None:
         if self._kernel_op and self._op:

@@ -25,6 +25,8 @@ class Inbox:
         self.questions: list[Question] = []
         self.amended: list[Question] = []
         self.too_late: Card | None = None
+        self.open = asyncio.Event()
+        self.open.set()
         self.actions: list[Action] = []
         self.refused: list[Question] = []
         self.known: dict[str, tuple[str, ThreadRef]] = {}
@@ -36,6 +38,7 @@ class Inbox:
             self.changed.notify_all()
 
     async def accept(self, question: Question) -> bool:
+        await self.open.wait()
         if any(key in self.known for key in question.keys):
             self.refused.append(question)
             await self._note()
@@ -47,7 +50,8 @@ class Inbox:
 
     async def amend(self, question: Question) -> Card | None:
         self.amended.append(question)
-        self.known |= dict.fromkeys(question.keys, (question.id, question.thread))
+        if self.too_late is None:
+            self.known |= dict.fromkeys(question.keys, (question.id, question.thread))
         await self._note()
         return self.too_late
 

@@ -47,11 +47,13 @@ async def test_a_mention_with_a_file_is_a_question(bot: Bot) -> None:
     assert bot.fake.rest.typing == [general]
 
 
-async def test_the_first_sign_goes_out_before_the_turn_is_accepted(bot: Bot) -> None:
+async def test_the_first_sign_waits_for_nothing(bot: Bot) -> None:
+    bot.inbox.open.clear()
     await bot.fake.ask("first")
     async with bot.fake.rest.changed:
         await bot.fake.rest.changed.wait_for(lambda: bot.fake.rest.typing)
     assert bot.inbox.questions == []
+    bot.inbox.open.set()
     await bot.inbox.question()
 
 
