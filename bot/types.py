@@ -124,7 +124,7 @@ class Question:
     follows: str | None = None
     """The turn whose question this is an edited wording of."""
     hold: float = 0.0
-    """Seconds for which the turn does not begin, as more of the question may come (`Inbox.amend`). What is shown does not wait."""
+    """Seconds for which the turn does not begin, for more of it may come (`Inbox.amend`). What is shown does not wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,9 +130,12 @@ class Client(discord.Client):
             and not message.guild.get_channel(message.channel.id)
         ):
             message.channel = await self.fetch_channel(message.channel.id)  # type: ignore[assignment]  # an archived thread
-        order = self._order.setdefault(message.channel.id, asyncio.Lock())
-        async with order:  # questions are taken in the order in which they were asked
+        async with self._in_order(message.channel.id):
             await self._take(message)
+
+    def _in_order(self, channel: int) -> asyncio.Lock:
+        """Questions of a channel are taken in the order in which they were asked, and edits after what they edit."""
+        return self._order.setdefault(channel, asyncio.Lock())
 
     async def _take(self, message: discord.Message) -> None:
         key = (message.author.id, message.channel.id)
@@ -274,11 +277,15 @@ class Client(discord.Client):
         message = event.message
         if not event.data.get("edited_timestamp") or not intake.is_from_person(message) or not self._changed(message):
             return
+        async with self._in_order(event.channel_id):
+            await self._reworded(message)
+
+    async def _reworded(self, message: discord.Message) -> None:
         for burst in list(self._bursts.values()):
             edited = [message if other.id == message.id else other for other in burst.messages]
             if message in edited and await self._go_on(burst, edited):
                 return
-        found = await self._inbox().locate(names.key(event.channel_id, message.id))
+        found = await self._inbox().locate(names.key(message.channel.id, message.id))
         if found is not None:
             self._remember(message)
             if card := await self._inbox().amend(intake.question([message], found[1], self.me, follows=found[0])):
