@@ -105,6 +105,7 @@ class Gateway:
             self.sockets.discard(socket)
             if session is not None and session.socket is socket:
                 session.socket = None
+                self.identified.clear()
         return socket
 
     async def _identify(self, socket: web.WebSocketResponse, data: dict[str, Any]) -> Session | None:
@@ -137,6 +138,7 @@ class Gateway:
             return None
         self.resumes += 1
         session.socket = socket
+        self.identified.set()
         for payload in session.events[data["seq"] :]:
             await socket.send_str(json.dumps(payload))
         await self.send("RESUMED", {})
