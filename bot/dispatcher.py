@@ -113,6 +113,7 @@ class Dispatcher:
         What is not done by then stays open in the journal, with a note when its thread's state could be saved.
         """
         async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._means.sessions.take_over())
             for turn in await self._means.journal.unfinished():
                 known = self._entry(turn.question.thread, turn.question.id)
                 if turn.question.thread.chat in self._chats and known is None:

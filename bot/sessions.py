@@ -75,6 +75,14 @@ class Sessions:
             if old := await self._journal.forget(thread):
                 await self._files.remove(old)
 
+    async def take_over(self) -> None:
+        """Hold what an earlier process left running, so that it is saved and put to sleep like the rest."""
+        try:
+            for key in await self._engine.running():
+                await self._open(ThreadRef.parse(key))
+        except SandboxError as problem:
+            log.info("nothing taken over", problem=str(problem))
+
     async def tend(self) -> None:
         """Close what has been idle too long, until cancelled."""
         while True:
