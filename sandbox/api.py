@@ -258,6 +258,10 @@ class Engine(Protocol):
         """
         ...
 
+    async def running(self) -> tuple[str, ...]:
+        """The keys whose container runs, those of an earlier process included. Raises `SandboxDown`."""
+        ...
+
     async def check(self) -> str:
         """One line on what is in use ("Docker Engine 20.10.24, runc"). Raises `SandboxDown`, whose text says what to do."""
         ...

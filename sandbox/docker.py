@@ -131,6 +131,11 @@ class DockerEngine:
             self._sessions[key] = session
             return session
 
+    async def running(self) -> tuple[str, ...]:
+        """See `sandbox.Engine.running`."""
+        await self._reconcile()
+        return tuple(self._claimed)
+
     async def check(self) -> str:
         """See `sandbox.Engine.check`."""
         async with _down(self._address):
