@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Coroutine, Sequence
 from dataclasses import asdict
@@ -83,6 +84,25 @@ def health() -> None:
     """Exit with status 0 when a bot with this CELLMATE_HOME is alive."""
     if not wiring.alive(_settings().home):
         raise ConfigError("No bot with this CELLMATE_HOME has given a sign of life in the last 30 seconds.")
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
+    """Try everything that Cellmate needs, and say how to mend what is not well. Exits with status 1 when something failed."""
+    settings = wiring.read_settings()
+    log.configure("error")  # what is wrong is in the findings
+    _run(_doctor(settings, as_json))
+
+
+async def _doctor(settings: Settings, as_json: bool) -> None:
+    findings = await wiring.diagnose(settings)
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+    else:
+        print(import_module("bot.doctor").table(findings))
+    sys.stdout.flush()
+    # Not by returning: a thread that waits for a dead resolver or disk would hold the loop's end, and then the interpreter's.
+    os._exit(1 if any(finding.state == "fail" for finding in findings) else 0)
 
 
 @slack.command()

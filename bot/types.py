@@ -21,6 +21,7 @@ __all__ = [
     "CardFile",
     "CellError",
     "Delta",
+    "Finding",
     "Item",
     "Place",
     "Question",
@@ -308,3 +309,19 @@ class Receipt:
     files: Mapping[str, Literal["delivered", "fallback"]] = field(default_factory=dict)
     """By `CardFile.name`: confirmed in the thread, or replaced by something that says so."""
     data: Mapping[str, Any] = field(default_factory=dict)
+
+
+# --- What a check-up finds ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What looking at one thing that Cellmate needs has shown (`cellmate doctor`). Holds no secret."""
+
+    check: str
+    """What was looked at, in a word or two: "engine", "slack"."""
+    state: Literal["ok", "warn", "fail"]
+    """`fail`: Cellmate cannot work so, or not safely."""
+    said: str
+    remedy: str = ""
+    """What to type or press; empty where nothing is wrong."""

@@ -2,13 +2,15 @@
 
 import asyncio
 import fcntl
+import hashlib
 import os
 import pkgutil
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -24,7 +26,7 @@ from bot.ports import Chat, Files, Journal, Model
 from bot.sessions import Sessions
 from bot.settings import Settings, read, refuse_unknown
 from bot.turns import Line, Means
-from bot.types import Card, Question
+from bot.types import Card, Finding, Question
 from sandbox import MIB, Engine, Limits, Spec
 
 log = structlog.get_logger()
@@ -162,6 +164,23 @@ def alive(home: Path) -> bool:
     try:
         age = time.time() - (home / "alive").stat().st_mtime
     except OSError:
+async def diagnose(settings: Settings) -> list[Finding]:
+    """Everything that Cellmate needs, tried: see `bot.doctor`. Raises `ConfigError` for a bad setting of an adapter."""
+    checks = {name: partial(room.check, read(room.Settings)) for name, room in rooms().items() if hasattr(room, "check")}
+    spec = _spec(settings)
+    # Containers under a label of their own: no bot's are touched, and one that a killed check-up left is removed by the next.
+    with ExitStack() as stack:
+        try:
+            slot, held = await asyncio.to_thread(lambda: _take_slot(_folder(settings.home) / "doctor"))
+            stack.callback(held.close)
+        except (ConfigError, OSError):
+            slot = os.getpid()  # what is wrong with the folder is found below
+        label = f"doctor.{hashlib.sha256(bytes(settings.home.absolute())).hexdigest()[:12]}.{slot}"
+        engine = partial(import_module("sandbox.docker").connect, label, spec, pool=0)
+        found: list[Finding] = await import_module("bot.doctor").diagnose(settings, spec, engine, checks)
+        return found
+
+
         return False
     return age < 3 * HEARTBEAT
 

@@ -174,12 +174,41 @@ class Checkpoint:
     chunks: Callable[[], AsyncIterator[bytes]]
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What an engine says of itself, of its machine, and of what the spec needs there."""
+
+    address: str
+    """Where it was reached, as `DOCKER_HOST` writes it."""
+    name: str
+    version: str
+    runtime: str
+    """The OCI runtime that sandboxes get."""
+    runtime_version: str
+    """Empty where the engine does not say."""
+    runtimes: tuple[str, ...]
+    """Every runtime it knows; empty where it does not say."""
+    memory: int
+    """Bytes that its machine has."""
+    folder: str
+    """Where its machine keeps images and containers."""
+    missing: tuple[str, ...]
+    """What it cannot enforce: of "seccomp", "memory limit", "process limit"."""
+    image: int | None
+    """Bytes of the spec's image; None when it is not there."""
+
+
 class SandboxError(Exception):
     """The sandbox failed, not the code. `str()` is one sentence for a person."""
 
 
 class SandboxDown(SandboxError):
     """The engine cannot be reached or refuses to make a container: the operator's to mend."""
+
+    def __init__(self, said: str, remedy: str = "") -> None:
+        """`remedy`: what to type, where that is known."""
+        super().__init__(said)
+        self.remedy = remedy
 
 
 class SandboxLost(SandboxError):
@@ -256,6 +285,10 @@ class Engine(Protocol):
         `key` is any string; two keys never share a container, and a container never serves a second key.
         Raises `SandboxDown`. A checkpoint that cannot be read at all gives a fresh session whose `restored` names the loss.
         """
+        ...
+
+    async def about(self) -> About:
+        """What the engine says of itself. Raises `SandboxDown`."""
         ...
 
     async def running(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import aiodocker
 import aiohttp
 from aiodocker.stream import Stream
 
-from sandbox.api import Checkpoint, Limits, SandboxDown, SandboxLost, Spec
+from sandbox.api import About, Checkpoint, Limits, SandboxDown, SandboxLost, Spec
 from sandbox.frames import State
 from sandbox.session import Link, Remote
 
@@ -136,27 +136,44 @@ class DockerEngine:
         await self._reconcile()
         return tuple(self._claimed)
 
+    async def about(self) -> About:
+        """See `sandbox.Engine.about`."""
+        async with _down(self._address), asyncio.timeout(_CALL):
+            version, info = await self._docker.version(), await self._docker.system.info()
+            image = await self._image_size()
+        parts = {part.get("Name", ""): part.get("Version", "") for part in version.get("Components") or ()}
+        name = next(filter(None, parts), "Engine")
+        runtime = self._spec.runtime or info.get("DefaultRuntime") or "its default runtime"
+        limits = {"memory limit": info.get("MemoryLimit"), "process limit": info.get("PidsLimit")}
+        filters = any(option.startswith("name=seccomp") for option in info.get("SecurityOptions") or ())
+        return About(
+            address=self._address,
+            name="Docker Engine" if name == "Engine" else name,
+            version=version.get("Version", "?"),
+            runtime=runtime,
+            runtime_version=parts.get(runtime, ""),
+            runtimes=tuple(info.get("Runtimes") or ()),
+            memory=info.get("MemTotal") or 0,
+            folder=info.get("DockerRootDir") or "",
+            missing=(*(() if filters else ("seccomp",)), *(name for name, there in limits.items() if there is False)),
+            image=image,
+        )
+
     async def check(self) -> str:
         """See `sandbox.Engine.check`."""
-        async with _down(self._address):
-            async with asyncio.timeout(_CALL):
-                version = await self._docker.version()
-                info = await self._docker.system.info()
-            await self._image(self._spec.image)
-        name = next((part.get("Name") for part in version.get("Components", ()) if part.get("Name")), "Engine")
-        runtime = self._spec.runtime or info.get("DefaultRuntime", "its default runtime")
-        if self._spec.runtime and self._spec.runtime not in info.get("Runtimes", {}):
+        about = await self.about()
+        if about.image is None:
+            raise _no_image(self._spec.image)
+        if self._spec.runtime and self._spec.runtime not in about.runtimes:
             raise SandboxDown(f"The container engine knows no runtime {self._spec.runtime!r}; install it or choose another.")
-        title = "Docker Engine" if name == "Engine" else name
-        return f"{title} {version.get('Version', '?')}, {runtime}"
+        return f"{about.name} {about.version}, {about.runtime}"
 
-    async def _image(self, image: str) -> None:
+    async def _image_size(self) -> int | None:
         try:
-            async with asyncio.timeout(_CALL):
-                await self._docker.images.inspect(image)
+            return int((await self._docker.images.inspect(self._spec.image))["Size"])
         except aiodocker.DockerError as error:
             if error.status == 404:
-                raise SandboxDown(f"The sandbox image {image!r} is not there; `./run` builds it.") from error
+                return None
             raise
 
     # -- sessions
@@ -247,7 +264,7 @@ class DockerEngine:
                     made = await self._docker.containers.create(_body(spec, self._instance, token))
             except aiodocker.DockerError as error:
                 if error.status == 404:
-                    raise SandboxDown(f"The sandbox image {spec.image!r} is not there; `./run` builds it.") from error
+                    raise _no_image(spec.image) from error
                 raise
             try:
                 return await self._start(made.id, spec, token)
@@ -409,15 +426,17 @@ async def _down(address: str) -> AsyncGenerator[None, None]:
         yield
     except aiodocker.DockerError as error:
         if error.status == _UNREACHABLE:
-            raise SandboxDown(_unreachable(address, str(error.message))) from error
+            raise _unreachable(address, str(error.message)) from error
         raise SandboxDown(f"The container engine refused: {error.message or error.status}.") from error
     except TimeoutError as error:
-        raise SandboxDown(f"The container engine at {address} does not answer; is it overloaded?") from error
+        raise SandboxDown(
+            f"The container engine at {address} does not answer; is it overloaded?", "sudo systemctl restart docker"
+        ) from error
     except (aiohttp.ClientError, OSError) as error:
-        raise SandboxDown(_unreachable(address, str(error))) from error
+        raise _unreachable(address, str(error)) from error
 
 
-def _unreachable(address: str, why: str) -> str:
+def _unreachable(address: str, why: str) -> SandboxDown:
     if "Permission denied" in why:
         return f"The container engine at {address} may not be used by this user; add the user to the group `docker`."
     return f"The container engine at {address} cannot be reached; is it running?"

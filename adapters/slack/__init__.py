@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from adapters.slack import api
+from adapters.slack.check import check
 from adapters.slack.files import Transfer
 from adapters.slack.intake import NAME, Us
 from adapters.slack.listener import Listener
@@ -16,7 +17,7 @@ from adapters.slack.stream import Pace
 from bot.ports import Files, Inbox
 from bot.types import Question
 
-__all__ = ["NAME", "Pace", "Settings", "Slack", "connect", "manifest"]
+__all__ = ["NAME", "Pace", "Settings", "Slack", "check", "connect", "manifest"]
 
 
 PACE = Pace()

@@ -97,6 +97,12 @@ async def preflight(web: AsyncWebClient, settings: Settings) -> dict[str, Any]:
 
 def token_error(error: SlackApiError) -> ConfigError:
     """Which token Slack refused, and what to do."""
+    said, what = refusal(error)
+    return ConfigError(f"{said}: {what}.")
+
+
+def refusal(error: SlackApiError) -> tuple[str, str]:
+    """The same in two parts."""
     response: Any = error.response
     if "apps.connections.open" in str(getattr(response, "api_url", "")):
         setting = "SLACK_APP_TOKEN"
@@ -104,4 +110,4 @@ def token_error(error: SlackApiError) -> ConfigError:
     else:
         setting = "SLACK_BOT_TOKEN"
         what = "copy the Bot User OAuth Token (xoxb-…) from the app's page OAuth & Permissions"
-    return ConfigError(f"Slack refused {setting} ({code(error) or 'no reason given'}): {what}, and enable Socket Mode.")
+    return f"Slack refused {setting} ({code(error) or 'no reason given'})", f"{what}, and enable Socket Mode"

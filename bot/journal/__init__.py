@@ -4,13 +4,13 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Row, Select, Update, delete, event, func, insert, make_url, select, update
+from sqlalchemy import URL, Connection, Row, Select, Update, delete, event, func, insert, make_url, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -172,6 +172,14 @@ class SqlJournal:
         """See `Journal.installation`."""
         async with self._reading() as connection:
             return str((await connection.execute(select(INSTALLATION.c.id))).scalar_one())
+
+    async def version(self) -> str:
+        """Where it is (no password), and the newest step its tables have taken. Raises `JournalError` where it is read-only."""
+        with suppress(LookupError):
+            await self.finish("", "done")  # no turn has this id: all that is tried is whether a transaction may write
+        async with self._reading() as connection:
+            step = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one()
+        return f"{self._engine.url.render_as_string(hide_password=True)}, version {step}"
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:

@@ -119,6 +119,8 @@ class ScriptedModel:
         self.requests: list[dict[str, Any]] = []
         """The body of every request, in order of arrival."""
         self.violations: list[str] = []
+        self.names: Sequence[str] = ()
+        """The models it has, as it lists them; a request for another is refused. None named: any will do."""
         self._allowed: list[str] = []
         self._queue: list[Answer] = []
         self._scripts: list[tuple[str, _Script]] = []
@@ -156,6 +158,7 @@ class ScriptedModel:
     async def __aenter__(self) -> "ScriptedModel":
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/v1/chat/completions", self._answer)
+        app.router.add_get("/v1/models", self._list)
         app.router.add_route("*", "/{path:.*}", self._unknown)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
@@ -178,6 +181,10 @@ class ScriptedModel:
     async def _unknown(self, request: web.Request) -> web.Response:
         return self._refuse(404, f"unknown route {request.method} {request.path}")
 
+    async def _list(self, request: web.Request) -> web.Response:
+        models = [{"id": name, "object": "model", "created": 0, "owned_by": "scripted"} for name in self.names]
+        return web.json_response({"object": "list", "data": models})
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Authorization") != f"Bearer {KEY}":
             return _error(401, f"Incorrect API key provided: {request.headers.get('Authorization')}", "invalid_api_key")
@@ -187,6 +194,8 @@ class ScriptedModel:
             return self._refuse(400, "the body is not JSON")
         if violation := misuse(body):
             return self._refuse(400, violation)
+        if self.names and body["model"] not in self.names:
+            return _error(404, f"The model `{body['model']}` does not exist", "model_not_found")
         now, conversation = asyncio.get_running_loop().time(), json.dumps(body["messages"])
         if now < self._not_before.get(conversation, 0.0):
             return self._refuse(429, "came back before Retry-After was over")

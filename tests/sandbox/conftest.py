@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 import pytest
 import pytest_asyncio
 
-from sandbox import Checkpoint, Engine, Limits, Session, Spec
+from sandbox import About, Checkpoint, Engine, Limits, Session, Spec
 from tests.engine import IMAGE, docker_engine, missing
 
 MIB = 1 << 20
@@ -23,6 +23,10 @@ class Tidy:
         """As the engine's."""
         self._opened.append(await self._engine.session(key, spec, from_))
         return self._opened[-1]
+
+    async def about(self) -> About:
+        """As the engine's."""
+        return await self._engine.about()
 
     async def check(self) -> str:
         """As the engine's."""

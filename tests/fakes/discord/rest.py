@@ -16,6 +16,8 @@ from tests.fakes.discord import contract
 from tests.fakes.discord.gateway import Gateway
 from tests.fakes.discord.world import DM, FORUM, PUBLIC_THREAD, VOICE, Channel, File, Message, User, World, now
 
+MESSAGE_CONTENT_LIMITED = 1 << 19
+"""Application flag: an unverified application reads message content."""
 MIB = 1024 * 1024
 MOST_CHARACTERS = 2000
 MOST_FILES = 10
@@ -334,8 +336,8 @@ class Rest:
             "summary": "",
             "type": None,
             "verify_key": "0" * 64,
-            "flags": 0,
-            "flags_new": "0",
+            "flags": (flags := MESSAGE_CONTENT_LIMITED if self.gateway.message_content else 0),
+            "flags_new": str(flags),
             "redirect_uris": [],
             "interactions_endpoint_url": None,
             "role_connections_verification_url": None,

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from aiohttp import WSMsgType, web
 
+from adapters.slack.manifest import SCOPES
 from sandbox.media import media_type
 from tests.fakes.platform import Message, Thread
 from tests.fakes.slack import contract
@@ -78,6 +79,8 @@ class FakeSlack:
         """Whether attached files come as in Slack Connect, without address."""
         self.signed_out = False
         """Whether files are answered with a sign-in page, as without `files:read`."""
+        self.scopes = (list(SCOPES), ["connections:write"])
+        """What the bot token and the app token may do, as every answer's header says."""
         self.redirect_files = ""
         """Where a file's address leads instead, if anywhere."""
         self.methods = Methods(self.world, self._changed)
@@ -197,7 +200,7 @@ class FakeSlack:
                 del self._cuts[method]
                 assert request.transport is not None
                 request.transport.abort()
-        return web.json_response(answer)
+        return web.json_response(answer, headers={"x-oauth-scopes": ",".join(self.scopes[method == "apps.connections.open"])})
 
     def _answer(self, call: Call, token: str, args: Json) -> Json:
         if call.method not in contract.METHODS:
