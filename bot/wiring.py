@@ -159,11 +159,6 @@ async def once(settings: Settings, ask: Question, out: Path, *, keep: bool) -> t
         return await shots[0].answer, shots[0].paths
 
 
-def alive(home: Path) -> bool:
-    """Whether a bot with this home has given a sign of life lately."""
-    try:
-        age = time.time() - (home / "alive").stat().st_mtime
-    except OSError:
 async def diagnose(settings: Settings) -> list[Finding]:
     """Everything that Cellmate needs, tried: see `bot.doctor`. Raises `ConfigError` for a bad setting of an adapter."""
     checks = {name: partial(room.check, read(room.Settings)) for name, room in rooms().items() if hasattr(room, "check")}
@@ -181,6 +176,11 @@ async def diagnose(settings: Settings) -> list[Finding]:
         return found
 
 
+def alive(home: Path) -> bool:
+    """Whether a bot with this home has given a sign of life lately."""
+    try:
+        age = time.time() - (home / "alive").stat().st_mtime
+    except OSError:
         return False
     return age < 3 * HEARTBEAT
 

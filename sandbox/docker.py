@@ -438,8 +438,19 @@ async def _down(address: str) -> AsyncGenerator[None, None]:
 
 def _unreachable(address: str, why: str) -> SandboxDown:
     if "Permission denied" in why:
-        return f"The container engine at {address} may not be used by this user; add the user to the group `docker`."
-    return f"The container engine at {address} cannot be reached; is it running?"
+        return SandboxDown(
+            f"The container engine at {address} may not be used by this user; add the user to the group `docker`.",
+            "sudo usermod -aG docker $(id -un) && newgrp docker",
+        )
+    named = f"unset DOCKER_HOST, or start the engine at {address}"
+    return SandboxDown(
+        f"The container engine at {address} cannot be reached; is it running?",
+        named if os.environ.get("DOCKER_HOST") else "sudo systemctl start docker; where there is none yet: ./run",
+    )
+
+
+def _no_image(image: str) -> SandboxDown:
+    return SandboxDown(f"The sandbox image {image!r} is not there; `./run` builds it.", "./run")
 
 
 def _address(url: str | None) -> str:
