@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import ClassVar
 from uuid import uuid4
 
 import anyio
@@ -30,6 +31,9 @@ _ATTACHED = re.compile(r"(?:^|\s)@(\S+)")
 
 class Settings(BaseSettings):
     """The terminal needs none."""
+
+    on_demand: ClassVar[bool] = True
+    """Needs no token: naming it is enough to start it."""
 
     @property
     def configured(self) -> bool:

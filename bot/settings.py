@@ -102,10 +102,14 @@ def env_name(kind: type[BaseSettings], field: str) -> str:
 
 
 def table(kinds: Iterable[type[BaseSettings]]) -> str:
-    """Every setting as a Markdown table."""
+    """Every setting as a Markdown table; one that a room shares with the core stands there once."""
     rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    seen: set[str] = set()
     for kind in kinds:
         for field, info in kind.model_fields.items():
+            if env_name(kind, field) in seen:
+                continue
+            seen.add(env_name(kind, field))
             default = info.get_default(call_default_factory=True, validated_data={})
             secret = isinstance(default, SecretStr)
             shown = "" if secret or default in ("", None) else f"`{default}`"

@@ -50,7 +50,11 @@ class Bot:
 
 
 def rooms() -> dict[str, Any]:
-    """Every adapter by name: a module with `NAME`, `Settings` and `connect`."""
+    """Every adapter by name: a module with `NAME`, `Settings` and `connect`.
+
+    `Settings.configured`: whether it is started without being named. `Settings.on_demand` (none: false): whether naming it is
+    enough, for it needs no token.
+    """
     adapters = import_module("adapters")
     names = (module.name for module in pkgutil.iter_modules(adapters.__path__) if module.name != "shared")
     return {name: import_module(f"adapters.{name}") for name in sorted(names)}
@@ -73,13 +77,14 @@ def chosen(only: Sequence[str]) -> dict[str, Connect]:
     if unknown := [name for name in only if name not in found]:
         raise ConfigError(f"There is no adapter {unknown[0]!r}; there are: {', '.join(found)}.")
     settings = {name: read(room.Settings) for name, room in found.items() if not only or name in only}
-    if missing := [name for name in only if name != "terminal" and not settings[name].configured]:
+    ready = [name for name, its in settings.items() if its.configured or getattr(its, "on_demand", False)]
+    if missing := [name for name in only if name not in ready]:
         raise ConfigError(f"The adapter {missing[0]!r} has no token set. See docs/settings.md.")
     names = only or [name for name, its in settings.items() if its.configured]
     if not names:
         raise ConfigError(
             "No platform is configured. Set SLACK_BOT_TOKEN and SLACK_APP_TOKEN, or DISCORD_TOKEN; "
-            "or talk to it here: cellmate up --only terminal."
+            "or talk to it here: cellmate up --only web (in a browser) or --only terminal."
         )
     return {name: _connector(found[name], settings[name]) for name in names}
 
