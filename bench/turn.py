@@ -23,6 +23,7 @@ import openai
 from adapters.terminal import OneShot, question
 from bot import wiring
 from bot.ports import Chat, Files
+from bot.types import Action, Card
 from tests.fakes.model import Answer, Code, ScriptedModel
 
 STEPS: list[Answer] = [Code("x = 1\nprint(x)"), Code("x += 1\nprint(x)"), Code("x += 1\nprint(x)"), "It is three."]
@@ -37,11 +38,13 @@ class Shots:
     def __init__(self, files: Files, out: Path) -> None:
         self._files, self._out = files, out
         self._open: dict[str, OneShot] = {}
+        self.newest: Card | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(OneShot, name).__get__(next(iter(self._open.values())))
 
     async def show(self, thread: Any, card: Any, receipt: Any) -> Any:
+        self.newest = card
         return await self._open[card.turn].show(thread, card, receipt)
 
     async def turn(self, bot: wiring.Bot, number: int) -> float:
@@ -54,9 +57,25 @@ class Shots:
         assert (card.text, len(card.steps)) == ("It is three.", 3), card
         return seconds
 
+    async def stopped(self, bot: wiring.Bot, thread: str) -> float:
+        """Seconds from Stop to the final card, which says so, for code that never ends by itself."""
+        asked = question(thread, "for ever", [])
+        shot = self._open[asked.id] = OneShot(self._files, asked, self._out)
+        listening = asyncio.create_task(shot.listen(bot.dispatcher))
+        while not (self.newest and self.newest.turn == asked.id and self.newest.steps):  # noqa: ASYNC110 - a bench may poll
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)  # into the loop
+        began = time.perf_counter()
+        await bot.dispatcher.act(Action("stop", "stop", asked.thread, asked.id, asked.asker, asked.place))
+        card = await shot.answer
+        seconds = time.perf_counter() - began
+        await listening
+        assert card.state == "stopped", card
+        return seconds
 
-async def ours(model: ScriptedModel, home: Path) -> list[float]:
-    """Seconds of each turn, each in a thread of its own with a container claimed from the pool."""
+
+async def ours(model: ScriptedModel, home: Path) -> tuple[list[float], list[float]]:
+    """Seconds of each turn, each in a thread of its own with a container claimed from the pool; seconds of each stop."""
     os.environ |= {**model.env, "CELLMATE_HOME": str(home), "CELLMATE_POOL": "1", "CELLMATE_SESSIONS": "2"}
     settings = wiring.read_settings()
     made: list[Shots] = []
@@ -73,8 +92,12 @@ async def ours(model: ScriptedModel, home: Path) -> list[float]:
             model.reply(*STEPS)
             seconds.append(await made[0].turn(bot, number))
             await asyncio.sleep(2)  # let the pool make the next container: a claim is what is measured, not a start
+        stops = []
+        for number in range(TURNS // 2):
+            model.on("for ever", Code("import time\nwhile True:\n    time.sleep(0.01)"))
+            stops.append(await made[0].stopped(bot, f"turn-{number % 2}"))
         stop.set()
-    return seconds
+    return seconds, stops
 
 
 async def bare(model: ScriptedModel) -> list[float]:
@@ -115,9 +138,13 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with ScriptedModel() as model:
             baseline = await bare(model)
-            cellmate = await ours(model, Path(folder))
+            cellmate, stops = await ours(model, Path(folder))
     print(f"{'a turn of three steps':<34}{'median':>10}{'p95':>10}")
-    for name, seconds in (("bare openai loop, exec in process", baseline), ("Cellmate", cellmate)):
+    for name, seconds in (
+        ("bare openai loop, exec in process", baseline),
+        ("Cellmate", cellmate),
+        ("Stop to the final card", stops),
+    ):
         print(f"{name:<34}{statistics.median(seconds) * 1e3:>8.1f}ms{statistics.quantiles(seconds, n=20)[-1] * 1e3:>8.1f}ms")
     over, times = (f(statistics.median(cellmate), statistics.median(baseline)) for f in (operator.sub, operator.truediv))
     print(f"{'overhead of Cellmate':<34}{over * 1e3:>8.1f}ms   ({times:.1f} times)")

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from pathlib import Path
 
 import pytest
 
@@ -17,12 +18,15 @@ PLOT = 'df = pd.read_csv("sales.csv")\ndf.plot(x="month", y="revenue", title="Re
 async def test_a_mention_with_a_csv_becomes_a_figure_and_an_answer_in_the_thread(world: World) -> None:
     world.model.on("plot the revenue", Code(PLOT), "Revenue peaks in **February**.")
     thread = await world.platform.ask("please plot the revenue", files=[("sales.csv", CSV)])
-    await world.answer(thread, "Revenue peaks")
-    messages = await world.platform.until(thread, lambda messages: any(m.files for m in said(messages)))
+    await world.platform.until(thread, lambda messages: any(m.files for m in said(messages)))
+    messages = await world.answer(thread, "Revenue peaks")
     figures = [file for message in said(messages) for file in message.files]
     assert [file.name for file in figures] == ["figure-1.png"]
     assert figures[0].content.startswith(b"\x89PNG\r\n")
     assert "Revenue by month" in figures[0].alt and "month" in figures[0].alt
+    golden = Path(__file__).parent / "golden" / f"{world.platform.name}-figure.txt"
+    lines = re.sub(r"[\d.]+ s\b", "N s", world.platform.transcript(thread)).splitlines()
+    assert [line.rstrip() for line in lines] == golden.read_text("utf-8").splitlines()
 
 
 async def test_a_direct_message_needs_no_mention(world: World) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.bot_process import running_bot
+from tests.bot_process import BotProcess, running_bot
 from tests.fakes.model import Fault, ScriptedModel
 from tests.fakes.platform import Message, Platform, Thread
 from tests.flows.conftest import PLATFORMS, said
@@ -145,6 +145,16 @@ async def test_engine_down(platform_name: str, tmp_path: Path) -> None:
         await heard(fake, thread, "engine")
         again = await fake.ask(fence("print('hello again')"), thread=thread)
         await heard(fake, again, "engine")
+
+
+async def test_a_refused_token_ends_the_bot_with_one_line(platform_name: str, tmp_path: Path) -> None:
+    async with PLATFORMS[platform_name]() as fake:
+        wrong = {name: "xoxb-wrong" if name.endswith("TOKEN") else value for name, value in fake.env.items()}
+        bot = BotProcess(tmp_path, wrong)
+        await bot.start()
+        assert await bot.ended() == 2, bot.output
+        (line,) = (line for line in bot.output.splitlines() if line.startswith("cellmate: "))
+        assert "TOKEN" in line
 
 
 @pytest.fixture
