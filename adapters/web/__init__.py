@@ -32,10 +32,12 @@ class Settings(BaseSettings):
     on_demand: ClassVar[bool] = True
     """Needs no token: naming it is enough to start it."""
 
-    enabled: bool = Field(False, description="Whether `cellmate up` opens the page too; `--only web` opens it in any case.")
-    port: int = Field(8899, ge=1, le=65535, description="The page's port on 127.0.0.1.")
-    home: Path = Field(Path(".cellmate"), validation_alias="CELLMATE_HOME", description="The core's.")
-    file: int = Field(512, ge=1, validation_alias="CELLMATE_FILE", description="The core's.")
+    enabled: bool = Field(
+        default=False, description="Whether `cellmate up` opens the page too; `--only web` opens it in any case."
+    )
+    port: int = Field(default=8899, ge=1, le=65535, description="The page's port on 127.0.0.1.")
+    home: Path = Field(default=Path(".cellmate"), validation_alias="CELLMATE_HOME", description="The core's.")
+    file: int = Field(default=512, ge=1, validation_alias="CELLMATE_FILE", description="The core's.")
 
     @property
     def configured(self) -> bool:

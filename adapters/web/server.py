@@ -210,7 +210,7 @@ def application(room: "Web", inbox: Inbox) -> Starlette:
     return Starlette(
         routes=[
             Route("/", do.index),
-            Mount("/static", StaticFiles(directory=str(_HERE / "static"))),
+            Mount("/static", StaticFiles(directory=str(_HERE / "static"), check_dir=False)),
             Route("/api/threads", do.threads),
             Route("/api/threads/{thread}", do.thread),
             Route("/api/questions", do.ask, methods=["POST"]),

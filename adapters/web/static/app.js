@@ -169,6 +169,7 @@ document.addEventListener("keydown", (event) => {
   menu(false);
   $("menu").focus();
 });
+$("threads").addEventListener("click", (event) => event.target.closest("a") && menu(false));
 addEventListener("hashchange", () => {
   menu(false);
   open(opened());

@@ -143,7 +143,7 @@ function answer(box, thread, turn, card) {
   const now = card.steps.at(-1)?.state === "running" ? card.steps.at(-1) : null;
   const head = part(box, "head", "made", () => []);
   head.className = "who";
-  part(head, "who", [card.line, card.final, card.state], () => who(card)).className = "state";
+  part(head, "who", [card.line, card.final, card.state], () => who(card)).className = "name";
   const act = (name) => async () => {
     const { notice: said } = await call("POST", "/api/actions", { name, thread, turn }).catch((problem) => ({ notice: problem.message }));
     if (said) notice(h("div", { className: "text", html: said }));
