@@ -87,15 +87,18 @@ def health() -> None:
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    patience: Annotated[float, typer.Option(min=4, help="Seconds that a check may take.")] = 8,
+) -> None:
     """Try everything that Cellmate needs, and say how to mend what is not well. Exits with status 1 when something failed."""
     settings = wiring.read_settings()
     log.configure("error")  # what is wrong is in the findings
-    _run(_doctor(settings, as_json))
+    _run(_doctor(settings, as_json, patience))
 
 
-async def _doctor(settings: Settings, as_json: bool) -> None:
-    findings = await wiring.diagnose(settings)
+async def _doctor(settings: Settings, as_json: bool, patience: float) -> None:
+    findings = await wiring.diagnose(settings, patience)
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
     else:

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,38 +21,38 @@ from bot.settings import Settings
 from bot.types import Finding
 from sandbox import MIB, About, Engine, Printed, SandboxDown, SandboxError, Spec
 
-Check = Callable[[], Coroutine[Any, Any, Sequence[Finding]]]
+Check = Callable[[], Awaitable[Sequence[Finding]]]
 OpenEngine = Callable[[], AbstractAsyncContextManager[Engine]]
 T = TypeVar("T")
 
 PATIENCE = 8.0
-"""Seconds that a check may take; the engine and what runs on it together a little more."""
-_REACH, _START, _ALL = 2.5, 7.0, 10.0
-"""Seconds in which an engine says who it is; in which a sandbox starts and answers; and for both."""
+"""Seconds that a check may take, unless told otherwise."""
+_REACH = 2.5
+"""Seconds in which an engine says who it is; a local one takes some milliseconds."""
 _CLEAR_UP = 1.0
 _LEAST = 64 * MIB
 """Free bytes below which an answer's files have no room."""
 _ESCAPES = (((1, 1, 12), "CVE-2024-21626"), ((1, 2, 8), "CVE-2025-31133, CVE-2025-52565, CVE-2025-52881"))
 """Escapes from containers, by the first runc without them (runc's security advisories)."""
 _MARKS = {"ok": "✓", "warn": "!", "fail": "✗"}
-_AGAIN = "Look at what holds it up (`uptime`, `dmesg`), then type `cellmate doctor` again"
+_AGAIN = "Look at what holds it up (`uptime`), or give it longer: cellmate doctor --patience 60"
 
 
 async def diagnose(
-    settings: Settings, spec: Spec, open_engine: OpenEngine, platforms: Mapping[str, Callable[[], Awaitable[Sequence[Finding]]]]
+    settings: Settings, spec: Spec, open_engine: OpenEngine, platforms: Mapping[str, Check], patience: float = PATIENCE
 ) -> list[Finding]:
     """Every finding, in an order to read them in. Opens the journal as the bot does, which brings it up to date; starts one
-    sandbox and removes it. Lasts about 10 s at most."""
+    sandbox and removes it. A check that takes longer than `patience` seconds has failed; all of them last few more."""
 
-    async def bounded(name: str, work: Awaitable[Sequence[Finding]], seconds: float = PATIENCE) -> Sequence[Finding]:
+    async def bounded(name: str, work: Awaitable[Sequence[Finding]], seconds: float = patience) -> Sequence[Finding]:
         try:
             return await within(seconds, work)
         except TimeoutError:
-            return [Finding(name, "fail", f"no answer within {seconds:.0f} s", _AGAIN)]
+            return [Finding(name, "fail", f"no answer within {seconds:g} s", _AGAIN)]
 
     found = await asyncio.gather(
-        bounded("engine", _engine(settings, spec, open_engine), _ALL),
-        bounded("model", _model(settings)),
+        bounded("engine", _engine(settings, spec, open_engine, patience), patience + _REACH),
+        bounded("model", _model(settings, patience)),
         bounded("disk", _home(settings)),
         bounded("journal", _journal(settings)),
         bounded("files", _files(settings)),
@@ -94,7 +94,7 @@ def _plain(text: str) -> str:
 # --- The engine and the sandbox ---------------------------------------------------------------------------------------
 
 
-async def _engine(settings: Settings, spec: Spec, open_engine: OpenEngine) -> Sequence[Finding]:
+async def _engine(settings: Settings, spec: Spec, open_engine: OpenEngine, patience: float) -> Sequence[Finding]:
     found: list[Finding] = []
     try:
         async with open_engine() as engine:
@@ -102,7 +102,7 @@ async def _engine(settings: Settings, spec: Spec, open_engine: OpenEngine) -> Se
             inside = await asyncio.to_thread(_inside_a_container)
             found += [*_about(about, spec, inside=inside), *await asyncio.to_thread(_machine, about, settings)]
             if all(finding.state != "fail" for finding in found):
-                return [*found, await _sandbox(engine, spec)]
+                return [*found, await _sandbox(engine, spec, patience - _CLEAR_UP)]
     except SandboxDown as down:
         found.append(Finding("engine", "fail", str(down).rstrip("."), down.remedy))
     except TimeoutError:
@@ -237,13 +237,13 @@ print(json.dumps({
 """
 
 
-async def _sandbox(engine: Engine, spec: Spec) -> Finding:
+async def _sandbox(engine: Engine, spec: Spec, seconds: float) -> Finding:
     """Start a sandbox as a thread gets it, and read back from inside what is in force."""
     try:
-        said = await within(_START, _probe(engine, spec))
+        said = await within(seconds, _probe(engine, spec))
         broken = _broken(json.loads(said), spec)
     except TimeoutError:
-        return Finding("sandbox", "fail", f"none starts and answers within {_START:.0f} s", _AGAIN)
+        return Finding("sandbox", "fail", f"none starts and answers within {seconds:g} s", _AGAIN)
     except SandboxError as problem:
         return Finding("sandbox", "fail", str(problem).rstrip("."), getattr(problem, "remedy", "") or "./run")
     except (ValueError, KeyError, TypeError):
@@ -257,6 +257,9 @@ async def _sandbox(engine: Engine, spec: Spec) -> Finding:
 
 async def _probe(engine: Engine, spec: Spec) -> str:
     session = await engine.session("doctor", spec)
+    if session.origin == "adopted":  # a check-up that was killed left it: its answer is an old one, perhaps of another image
+        await session.close()
+        session = await engine.session("doctor", spec)
     try:
         outputs = [output async for output in session.run("doctor", _PROBE)]
     finally:
@@ -291,11 +294,12 @@ def _holds(seen: str | None, limit: int) -> bool:
 # --- This machine ------------------------------------------------------------------------------------------------------
 
 
-async def _model(settings: Settings) -> Sequence[Finding]:
+async def _model(settings: Settings, patience: float) -> Sequence[Finding]:
     if not settings.uses_model:
         return [Finding("model", "ok", "none: fenced code is run as it is (CELLMATE_MODEL, OPENAI_API_KEY)")]
     key = settings.openai_api_key.get_secret_value()
-    return [await check_model(api_key=key, base_url=settings.openai_base_url or None, model=settings.model_name)]
+    url = settings.openai_base_url or None
+    return [await check_model(api_key=key, base_url=url, model=settings.model_name, seconds=patience - 3)]
 
 
 async def _home(settings: Settings) -> Sequence[Finding]:

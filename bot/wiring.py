@@ -164,7 +164,7 @@ async def once(settings: Settings, ask: Question, out: Path, *, keep: bool) -> t
         return await shots[0].answer, shots[0].paths
 
 
-async def diagnose(settings: Settings) -> list[Finding]:
+async def diagnose(settings: Settings, patience: float = 8) -> list[Finding]:
     """Everything that Cellmate needs, tried: see `bot.doctor`. Raises `ConfigError` for a bad setting of an adapter."""
     checks = {name: partial(room.check, read(room.Settings)) for name, room in rooms().items() if hasattr(room, "check")}
     spec = _spec(settings)
@@ -177,7 +177,7 @@ async def diagnose(settings: Settings) -> list[Finding]:
             slot = os.getpid()  # what is wrong with the folder is found below
         label = f"doctor.{hashlib.sha256(bytes(settings.home.absolute())).hexdigest()[:12]}.{slot}"
         engine = partial(import_module("sandbox.docker").connect, label, spec, pool=0)
-        found: list[Finding] = await import_module("bot.doctor").diagnose(settings, spec, engine, checks)
+        found: list[Finding] = await import_module("bot.doctor").diagnose(settings, spec, engine, checks, patience)
         return found
 
 

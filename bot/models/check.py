@@ -8,27 +8,28 @@ from openai.types.chat import ChatCompletionUserMessageParam
 
 from bot.types import Finding
 
-_ANSWER = 5.0
-"""Seconds for the first piece of an answer; a server that must load a model first takes longer."""
 _LIST = 2.0
+"""Seconds in which a server lists its models."""
 _AGAIN = "Wait a minute, then type `cellmate doctor` again"
 
 
-async def check(*, api_key: str, base_url: str | None, model: str) -> Finding:
-    """Whether the server is reached, takes the key and knows the model. Costs a few tokens; lasts no more than 10 s.
+async def check(*, api_key: str, base_url: str | None, model: str, seconds: float = 5.0) -> Finding:
+    """Whether the server is reached, takes the key and knows the model. Costs a few tokens.
+
+    `seconds`: for the first piece of the answer; a server that must load a model first takes longer, which is no failure.
 
     A list of models proves less: some servers give it to anybody, some have none.
     """
     client = await asyncio.to_thread(
-        lambda: openai.AsyncOpenAI(api_key=api_key or "none", base_url=base_url, max_retries=0, timeout=openai.Timeout(_ANSWER))
+        lambda: openai.AsyncOpenAI(api_key=api_key or "none", base_url=base_url, max_retries=0, timeout=openai.Timeout(seconds))
     )
     async with client:
         where = urlsplit(str(client.base_url))
         server = f"{where.hostname}:{where.port}" if where.port else f"{where.hostname}"
         try:
-            await _first_piece(client, model)
+            await _first_piece(client, model, seconds)
         except (openai.APITimeoutError, TimeoutError):
-            return await _slow(client, model, server)
+            return await _slow(client, model, server, seconds)
         except openai.APIStatusError as problem:
             return await _refused(client, model, server, problem)
         except (openai.APIError, ValueError) as problem:
@@ -38,19 +39,19 @@ async def check(*, api_key: str, base_url: str | None, model: str) -> Finding:
     return Finding("model", "ok", f"{model} answers at {server}")
 
 
-async def _first_piece(client: openai.AsyncOpenAI, model: str) -> None:
-    async with asyncio.timeout(_ANSWER):
+async def _first_piece(client: openai.AsyncOpenAI, model: str, seconds: float) -> None:
+    async with asyncio.timeout(seconds):
         question: ChatCompletionUserMessageParam = {"role": "user", "content": "Answer with the word: yes"}
         async with await client.chat.completions.create(model=model, messages=[question], stream=True) as chunks:
             async for _ in chunks:
                 return
 
 
-async def _slow(client: openai.AsyncOpenAI, model: str, server: str) -> Finding:
+async def _slow(client: openai.AsyncOpenAI, model: str, server: str, seconds: float) -> Finding:
     if await _names(client) is None:
-        said = f"{server} does not answer within {_ANSWER:.0f} s"
+        said = f"{server} does not answer within {seconds:g} s"
         return Finding("model", "fail", said, "Check that the model's server runs, and OPENAI_BASE_URL")
-    said = f"{server} is there, but {model} said nothing within {_ANSWER:.0f} s: it may still be loading"
+    said = f"{server} is there, but {model} said nothing within {seconds:g} s: it may still be loading"
     return Finding("model", "warn", said, _AGAIN)
 
 

@@ -28,6 +28,10 @@ class Tidy:
         """As the engine's."""
         return await self._engine.about()
 
+    async def running(self) -> tuple[str, ...]:
+        """As the engine's."""
+        return await self._engine.running()
+
     async def check(self) -> str:
         """As the engine's."""
         return await self._engine.check()
