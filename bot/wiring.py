@@ -53,7 +53,7 @@ def rooms() -> dict[str, Any]:
     """Every adapter by name: a module with `NAME`, `Settings` and `connect`.
 
     `Settings.configured`: whether it is started without being named. `Settings.on_demand` (none: false): whether naming it is
-    enough, for it needs no token.
+    enough, for it needs no token. `check(settings)`, where there is one, gives the room's `Finding`s for `cellmate doctor`.
     """
     adapters = import_module("adapters")
     names = (module.name for module in pkgutil.iter_modules(adapters.__path__) if module.name != "shared")
