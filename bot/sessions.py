@@ -100,12 +100,15 @@ class Sessions:
 
     async def _open(self, thread: ThreadRef) -> _Held:
         async with self._lock(thread):
-            if held := self._held.get(thread):
-                return held
-            await self._make_room()
+            held = self._held.get(thread)
+            if held is None:
+                await self._make_room()
             blob = await self._journal.checkpoint(thread)
             source = self._source(thread, blob) if blob else None
+            # Asked each time: a container that has gone since is replaced here, before anybody runs into it.
             session = await self._engine.session(str(thread), self.spec, source)
+            if held is not None and held.session is session:
+                return held
             log.info("session opened", thread=str(thread), origin=session.origin)
             held = self._held[thread] = _Held(session, changed=session.origin == "adopted")
             return held

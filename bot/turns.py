@@ -110,11 +110,13 @@ class TurnRun:
 
     def __init__(self, means: Means, chat: Chat, turn: Turn) -> None:
         """`turn` as the journal has it; items there mean that it was begun before a restart."""
-        self.turn, self._means, self._chat = turn, means, chat
+        self._means, self._chat = means, chat
         self.question = turn.question
         self.items: list[Item] = list(turn.items)
         self._before: list[Item] = []
         self._resumed = bool(turn.items)
+        self._ground: Session | None = None
+        """The session this turn's cells have run in."""
         self.presenter = Presenter(
             chat, turn.question, turn.receipt, lambda receipt: means.journal.receipt(turn.question.id, receipt)
         )
@@ -165,16 +167,10 @@ class TurnRun:
             return "failed", str(problem)
         except OSError as problem:
             log.error("turn failed", problem=repr(problem))
-            return (
-                "failed",
-                f"Cellmate could not write to its own disk ({problem.strerror or problem}); the administrator must free space.",
-            )
+            return "failed", full_disk(problem)
         except Exception:
             log.exception("turn failed")
-            return (
-                "failed",
-                f"Something went wrong inside Cellmate; the administrator finds it in the log as turn {self.question.id}.",
-            )
+            return "failed", f"Something went wrong inside Cellmate; its log has it under turn {self.question.id}."
 
     async def _begin(self) -> None:
         """Record what the turn starts from, once: the person's words or their cells, and what is in their files."""
@@ -213,6 +209,7 @@ class TurnRun:
         async with self._means.sessions.use(self.question.thread) as session:
             if intake.placed(self.items) and (not self._resumed or session.origin == "adopted"):
                 return
+            self._ground = session
             await self._tell_restored(session)
             limits = self._means.sessions.spec.limits
             cell = f"{self.question.id}:files:{len(self.items)}"
@@ -261,12 +258,16 @@ class TurnRun:
             running = _Running(call, code, self.presenter, self._means.sessions.spec.limits)
             try:
                 async with self._means.sessions.use(self.question.thread) as session:
+                    before, self._ground = self._ground, session
+                    if earlier and before not in (None, session):
+                        return _lost(call)
                     await self._tell_restored(session)
                     return await self._cell(session, running)
             except SandboxLost as problem:
                 log.warning("sandbox lost", problem=str(problem))
+                self._ground = None
                 if last_try or earlier or running.started:
-                    return Returned(call.id, error=CellError("SandboxLost", LOST), notes=(LOST,))
+                    return _lost(call)
         raise AssertionError("the second try returns")
 
     async def _cell(self, session: Session, running: "_Running") -> Returned:
@@ -431,6 +432,10 @@ def _history(turns: Sequence[Turn]) -> list[Item]:
         returned = {item.id for item in turn.items if isinstance(item, Returned)}
         items += [item for item in turn.items if not isinstance(item, Called) or item.id in returned]
     return items
+
+
+def _lost(call: Called) -> Returned:
+    return Returned(call.id, error=CellError("SandboxLost", LOST), notes=(LOST,))
 
 
 def _cut_short(ended: Ended, limits: Limits) -> CellError:

@@ -191,6 +191,10 @@ async def test_a_dropped_csv_and_a_question_become_a_figure_that_a_reload_finds(
     assert "Revenue by month" in await shown_figure(page)
     await page.get_by_text("Show code").click()
     await expect(page.get_by_label("Code of step 1")).to_contain_text("pd.read_csv")
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.locator(".steps .block").first.hover()
+    await page.locator(".steps .block").first.get_by_role("button", name="Copy").click()
+    assert await page.evaluate("navigator.clipboard.readText()") == PLOT
     await expect(page.get_by_label("Output of step 1")).to_contain_text("60")
     await page.reload()
     await answered(page, "Revenue peaks in February.")

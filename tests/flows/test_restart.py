@@ -33,8 +33,13 @@ class Stage:
         return thread
 
     async def recall(self, thread: Thread) -> None:
-        await self.slack.ask("```\nprint(kept, open('note.txt').read())\n```", thread=thread)
+        await self.slack.ask("```\nprint(kept, open('note.txt').read())\n```", thread=thread, files=[("new.txt", b"new")])
         await self.hear(thread, "{'a': 1} here")
+
+    async def lose_container(self) -> None:
+        async with aiodocker.Docker() as docker:
+            (container,) = await self.containers()
+            await docker.containers.container(container.id).delete(force=True)
 
     async def hear(self, thread: Thread, words: str) -> None:
         await self.slack.until(thread, lambda messages: any(words in message.text for message in said(messages)))
@@ -78,9 +83,21 @@ async def test_an_orderly_restart_gives_the_thread_back(stage: Stage) -> None:
 
 async def test_a_lost_container_costs_nothing_that_was_saved(stage: Stage) -> None:
     thread = await stage.remember()
-    async with aiodocker.Docker() as docker:
-        (container,) = await stage.containers()
-        await docker.containers.container(container.id).delete(force=True)
+    await stage.lose_container()
+    await stage.recall(thread)
+
+
+async def test_a_container_lost_in_the_middle_of_an_answer_is_said_and_the_thread_set_back(stage: Stage) -> None:
+    thread = await stage.remember()
+    await stage.slack.ask(
+        "```\nkept['a'] = 2\n```\n```\nimport time\ntime.sleep(60)\n```\n```\nprint(kept)\n```", thread=thread
+    )
+    await stage.slack.until(
+        thread, lambda messages: "time.sleep(60)" in said(messages)[-1].text or "import time" in said(messages)[-1].text
+    )
+    await stage.lose_container()
+    await stage.hear(thread, "The sandbox was lost while this ran.")
+    await stage.hear(thread, "{'a': 1}")
     await stage.recall(thread)
 
 
