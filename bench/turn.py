@@ -21,7 +21,7 @@ from typing import Any
 import openai
 
 from adapters.terminal import OneShot, question
-from bot import wiring
+from bot import log, wiring
 from bot.ports import Chat, Files
 from bot.types import Action, Card
 from tests.fakes.model import Answer, Code, ScriptedModel
@@ -91,7 +91,7 @@ async def ours(model: ScriptedModel, home: Path) -> tuple[list[float], list[floa
         for number in range(TURNS):
             model.reply(*STEPS)
             seconds.append(await made[0].turn(bot, number))
-            await asyncio.sleep(2)  # let the pool make the next container: a claim is what is measured, not a start
+            await asyncio.sleep(4)  # let the pool make the next container: a claim is what is measured, not a start
         stops = []
         for number in range(TURNS // 2):
             model.on("for ever", Code("import time\nwhile True:\n    time.sleep(0.01)"))
@@ -135,6 +135,7 @@ async def bare(model: ScriptedModel) -> list[float]:
 
 
 async def main() -> None:
+    log.configure("error")
     with tempfile.TemporaryDirectory() as folder:
         async with ScriptedModel() as model:
             baseline = await bare(model)

@@ -105,9 +105,11 @@ async def build(
         journal = wrap(await stack.enter_async_context(journal_module.connect(settings.journal_url)))
         files = open_folder(settings.home / "files")
         spec = _spec(settings)
-        engine = await stack.enter_async_context(
-            import_module("sandbox.docker").connect(f"{await journal.installation()}.{slot}", spec, pool=settings.pool)
-        )
+        connecting = import_module("sandbox.docker").connect(f"{await journal.installation()}.{slot}", spec, pool=settings.pool)
+        try:
+            engine = await stack.enter_async_context(connecting)
+        except ValueError as problem:
+            raise ConfigError(f"DOCKER_HOST: {problem}") from None
         chats = {name: await stack.enter_async_context(open_chat(files)) for name, open_chat in connect.items()}
         sessions = Sessions(engine, spec, files, journal, idle=settings.idle, most=settings.sessions)
         means = Means(

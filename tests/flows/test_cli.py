@@ -104,6 +104,7 @@ def test_ask_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
         (["run", "missing.py"], {}, "missing.py cannot be read"),
         (["run", __file__, "--attach", "missing.csv"], {}, "missing.csv is not a file"),
         (["run", __file__, "--thread", "a:b"], {}, "has no colon"),
+        (["run", __file__], {"DOCKER_HOST": "ssh://elsewhere"}, "DOCKER_HOST: "),
         (["health"], {}, "No bot with this CELLMATE_HOME"),
     ],
 )
