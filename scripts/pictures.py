@@ -7,6 +7,7 @@ Needs Chromium (`apt-get install chromium`), the engine and the sandbox image (`
 
 import asyncio
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageChops
+from playwright.async_api import Page, async_playwright
 
-from tests.bot_process import running_bot
+from tests.bot_process import BotProcess, running_bot
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.model import Code, ScriptedModel
 from tests.fakes.platform import Platform
@@ -88,6 +90,54 @@ async def picture(platform: Platform, name: str, browser: str) -> None:
         trim(PICTURES / name)
 
 
+async def pictures_of_the_page(browser: str) -> None:
+    """The same question on the page: at a desk, and in the dark on a phone."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with ScriptedModel() as model, async_playwright() as driver:
+            model.reply(Code(LOOK), Code(PLOT), answer)
+            settings = {"CELLMATE_WEB_ENABLED": "true", "CELLMATE_WEB_PORT": "8898"}
+            async with running_bot(Path(folder) / "home", {**settings, **model.env}) as bot:
+                chromium = await driver.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+                desk = await chromium.new_context(viewport={"width": 1080, "height": 960}, device_scale_factor=1.5)
+                page = await desk.new_page()
+                address = await address_of(bot)
+                await page.goto(address)
+                await page.set_input_files("#files", {"name": "sales.csv", "mimeType": "text/csv", "buffer": sales()})
+                await page.fill("#text", QUESTION)
+                await page.click("#send")
+                await photograph(page, "page.png")
+                phone = await chromium.new_context(
+                    viewport={"width": 390, "height": 844},
+                    device_scale_factor=2,
+                    color_scheme="dark",
+                    is_mobile=True,
+                    has_touch=True,
+                )
+                pocket = await phone.new_page()
+                await pocket.goto(address)
+                await pocket.goto(page.url)
+                await photograph(pocket, "page-phone-dark.png")
+                await chromium.close()
+
+
+async def address_of(bot: BotProcess) -> str:
+    """What the bot prints once its page can be opened."""
+    for _ in range(600):
+        if found := re.search(r"Open (\S+)", bot.output):
+            return found[1]
+        await asyncio.sleep(0.1)
+    raise SystemExit(f"the page never came up:\n{bot.output}")
+
+
+async def photograph(page: Page, name: str) -> None:
+    """The answer and its figure, from the question on."""
+    await page.locator(".answer", has_text="grew most, by").wait_for()
+    await page.wait_for_function("[...document.querySelectorAll('.figure img')].some(image => image.naturalWidth > 100)")
+    await page.locator("#view").evaluate("view => view.scrollTop = 0")
+    await page.screenshot(path=PICTURES / name)
+    Image.open(PICTURES / name).convert("RGB").quantize(255).save(PICTURES / name, optimize=True)
+
+
 async def main() -> None:
     """Every picture."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
@@ -96,6 +146,7 @@ async def main() -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     await picture(FakeSlack(), "slack-thread.png", browser)
     await picture(FakeDiscord(), "discord-thread.png", browser)
+    await pictures_of_the_page(browser)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,8 @@ class Web:
         server = _Server(
             uvicorn.Config(
                 Guard(application(self, inbox), self._key, self._port),
+                http="h11",
+                ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -136,6 +138,7 @@ class Web:
         """
         watcher = _Watcher(self._closing)
         self._watchers.add(watcher)
+        told: list[dict[str, Any]] = []
         try:
             yield "hello", {"most": self.most}
             while not self._closing.is_set():
@@ -143,7 +146,9 @@ class Web:
                 if not changes:
                     yield "", None
                     continue
-                yield "threads", await self.threads()
+                if (threads := await self.threads()) != told:
+                    told = threads
+                    yield "threads", threads
                 for turn, thread in changes.items():
                     if (entry := await self.store.entry(turn)) is not None:
                         yield "message", {"thread": thread, "message": self.view(entry)}

@@ -145,8 +145,9 @@ async def check_access(page: Page) -> None:
 
 
 async def fits(page: Page) -> bool:
-    """Whether nothing lies outside the window's width."""
-    return bool(await page.evaluate("document.documentElement.scrollWidth <= innerWidth && !document.body.scrollLeft"))
+    """Whether nothing lies outside the window's width, or the thread's."""
+    boxes = "[document.documentElement, document.body, document.querySelector('#view')]"
+    return bool(await page.evaluate(f"{boxes}.every(box => box.scrollWidth <= box.clientWidth)"))
 
 
 async def drop(page: Page, name: str, content: bytes, event: str = "drop") -> None:
@@ -321,6 +322,9 @@ async def test_on_a_phone_everything_fits_and_the_threads_are_a_tap_away(opened:
     await demo(page)
     await shown_figure(page)
     assert await fits(page)
+    await page.get_by_text("Show code").tap()
+    await page.get_by_text("Python, 14 lines").tap()
+    assert await fits(page)
     await picture(page, "phone")
     await check_access(page)
     await page.get_by_role("button", name="Threads").tap()
@@ -403,6 +407,7 @@ async def test_hostile_content_runs_nothing(place: Place, opened: Open) -> None:
         await page.evaluate("address => { location.href = address; }", source)
     assert await (await download.value).path()
     assert await page.evaluate("window.hit") is None
+    assert await fits(page)
     await picture(page, "hostile")
 
 

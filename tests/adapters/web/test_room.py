@@ -10,9 +10,12 @@ from typing import Any
 import aiosqlite
 import pytest
 import pytest_asyncio
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from adapters.web import Settings, connect, names
 from adapters.web.room import Web
+from adapters.web.server import Handlers
 from bot.errors import ConfigError, Refused
 from bot.files import open_folder
 from bot.types import Attachment, Blob, Card, CardFile, Question, Receipt, turn_id
@@ -123,6 +126,18 @@ async def test_a_write_that_fails_leaves_the_store_usable(room: Web) -> None:
     await room.store.keep_upload("v", Attachment("c", 1, "text/plain", {"digest": "0"}))
     found = [await room.store.upload(upload) for upload in ("u", "v")]
     assert [it.name for it in found if it] == ["a", "c"]
+
+
+async def test_an_upload_over_the_limit_is_refused_and_nothing_of_it_kept(tmp_path: Path) -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"x" * (1 << 19), "more_body": True}
+
+    scope = {"type": "http", "method": "POST", "query_string": b"name=endless.bin", "headers": []}
+    async with connect(Settings(home=tmp_path, file=1), open_folder(tmp_path / "files")) as chat:
+        assert isinstance(chat, Web)
+        with pytest.raises(HTTPException, match=r"endless\.bin is too large: a file may have 1 MiB here"):
+            await Handlers(chat, TakesAll()).upload(Request(scope, receive))
+    assert list((tmp_path / "files").iterdir()) == []
 
 
 def test_an_address_is_bound_to_all_it_says(room: Web) -> None:
