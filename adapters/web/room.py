@@ -197,6 +197,7 @@ def _bound(port: int) -> Iterator[socket.socket]:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind(("127.0.0.1", port))
+            listening.listen()  # from here on nobody is turned away, though nobody is answered yet
         except OSError as problem:
             raise ConfigError(
                 f"The page cannot have port {port}: {problem.strerror}. Set CELLMATE_WEB_PORT to another one."

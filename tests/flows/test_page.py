@@ -411,6 +411,21 @@ async def test_hostile_content_runs_nothing(place: Place, opened: Open) -> None:
     await picture(page, "hostile")
 
 
+async def test_an_interactive_chart_draws_in_an_origin_of_its_own(place: Place, opened: Open) -> None:
+    code = 'import plotly.express as px\npx.line(x=[1, 2], y=[3, 4], title="Interactive").write_html("chart.html")'
+    place.model.on("an interactive chart", Code(code), "Here it is.")
+    page = await opened()
+    await ask(page, "make an interactive chart")
+    await answered(page, "Here it is.")
+    async with page.context.expect_page() as made:
+        await page.get_by_role("link", name="Open chart.html").click()
+    chart = await made.value
+    await expect(chart.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+    await expect(chart.get_by_text("Interactive")).to_be_visible()
+    assert await chart.evaluate("self.origin") == "null"
+    await picture(chart, "chart")
+
+
 async def test_a_wrong_host_origin_or_token_is_refused(place: Place, opened: Open) -> None:
     page = await opened()
     (cookie,) = await page.context.cookies()

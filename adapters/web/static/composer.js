@@ -101,7 +101,10 @@ export function start(ask) {
   document.addEventListener("dragleave", over(-1));
   document.addEventListener("drop", (event) => {
     over(-depth)(event);
-    attach(event.dataTransfer.files);
+    const isFolder = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()?.isDirectory);
+    const files = [...event.dataTransfer.files].filter((_, at) => !isFolder[at]);
+    if (files.length < event.dataTransfer.files.length) notice("A folder cannot be attached. Drop the files in it, or an archive of it.");
+    attach(files);
     text.focus();
   });
 }
