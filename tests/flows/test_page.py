@@ -207,6 +207,44 @@ async def test_a_dropped_csv_and_a_question_become_a_figure_that_a_reload_finds(
     assert saved.read_bytes().startswith(b"\x89PNG")
 
 
+async def test_an_answer_grows_as_the_model_writes_it(place: Place, opened: Open) -> None:
+    text = "Here it **begins**. " + "Then it goes on. " * 20 + "Here it ends."
+    place.model.on("tell at length", text)
+    page = await opened()
+    await page.evaluate("""() => {
+        window.seen = [];
+        const look = () => seen.push(document.querySelector("[data-part=text]")?.textContent ?? "");
+        new MutationObserver(look).observe(document.querySelector("#messages"), {childList: true, subtree: true});
+    }""")
+    place.model.pace = 30
+    try:
+        await ask(page, "tell at length")
+        await answered(page, "Here it ends.")
+    finally:
+        place.model.pace = 0
+    lengths = [len(words) for words in await page.evaluate("[...new Set(seen.filter(Boolean))]")]
+    assert len(lengths) > 3
+    assert lengths == sorted(lengths), "it only grows"
+    await expect(page.locator(".answer strong", has_text="begins")).to_be_visible()
+
+
+async def test_a_hidden_tab_catches_up_when_it_is_seen_again(place: Place, opened: Open) -> None:
+    hide = """hidden => {
+        Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    place.model.on("while I look away", Code("import time\ntime.sleep(2)"), "Done meanwhile.")
+    page, other = await opened(), await opened()
+    await ask(page, "while I look away")
+    await expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    await page.evaluate(hide, True)
+    await other.goto(page.url)
+    await answered(other, "Done meanwhile.")
+    await expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    await page.evaluate(hide, False)
+    await answered(page, "Done meanwhile.")
+
+
 async def test_a_pasted_file_is_attached_and_may_be_removed(opened: Open) -> None:
     page = await opened()
     await drop(page, "kept.txt", b"x", "paste")
@@ -293,6 +331,10 @@ async def test_the_keyboard_alone_does_everything(place: Place, opened: Open) ->
     await expect(page.get_by_role("dialog")).to_be_visible()
     await check_access(page)
     await page.keyboard.press("Escape")
+    await expect(page.get_by_role("dialog")).to_be_hidden()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("dialog").get_by_role("button", name="Close")).to_be_focused()
+    await page.keyboard.press("Enter")
     await expect(page.get_by_role("dialog")).to_be_hidden()
     await tab_to(".answer summary")
     await page.keyboard.press("Enter")

@@ -104,9 +104,12 @@ async function inThread(work) {
   }
 }
 
+// A tab that nobody sees lets go of its connection: a browser keeps six to one host, and a person may open more tabs.
+let events = null;
+let offline = null;
 function listen() {
-  const events = new EventSource("/api/events");
-  let offline = null;
+  if (events || document.hidden) return;
+  events = new EventSource("/api/events");
   events.addEventListener("hello", (event) => {
     clearTimeout(offline);
     $("offline").hidden = true;
@@ -123,11 +126,20 @@ function listen() {
   events.addEventListener("error", () => {
     clearTimeout(offline);
     offline = setTimeout(() => ($("offline").hidden = false), 1500);
-    if (events.readyState === EventSource.CLOSED) {
+    if (events?.readyState === EventSource.CLOSED) {
+      events = null;
       setTimeout(listen, 2000);
     }
   });
 }
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    clearTimeout(offline);
+    events?.close();
+    events = null;
+  } else listen();
+});
 
 function theme() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
