@@ -303,6 +303,7 @@ async def test_a_word_that_is_a_command_is_answered_in_passing(place: Place, ope
     page = await opened()
     await ask(page, "help")
     await expect(page.get_by_role("alert").filter(has_text="Ask a question, with files attached")).to_be_visible()
+    await check_access(page)
     await expect(page.get_by_role("list", name="Messages").get_by_role("listitem")).to_have_count(0)
 
 

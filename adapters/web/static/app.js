@@ -2,7 +2,7 @@
 
 import { attach, limit, start } from "./composer.js";
 import { $, call, h, newId, notice, say } from "./dom.js";
-import { show } from "./message.js";
+import { markdown, show } from "./message.js";
 
 let thread = null; // the one shown; null: a new one
 const opened = () => decodeURIComponent(location.hash.match(/^#\/(.+)$/)?.[1] ?? "") || null;
@@ -90,13 +90,13 @@ async function inThread(work) {
     const answer = await work(id);
     if (answer.notice !== undefined) {
       if (began) thread = null;
-      if (answer.notice) notice(h("div", { className: "text", html: answer.notice }));
+      if (answer.notice) notice(markdown(answer.notice));
       return;
     }
     $("view").scrollTop = $("view").scrollHeight;
     if (began) {
       history.replaceState(null, "", `#/${id}`);
-      await open(id);
+      open(id).catch((problem) => notice(problem.message)); // not awaited: the next question may be sent at once
     }
   } catch (problem) {
     if (began) thread = null;

@@ -50,7 +50,7 @@ function dress(root) {
   return root;
 }
 
-const markdown = (html) => (html ? dress(h("div", { className: "text", html })) : null);
+export const markdown = (html) => (html ? dress(h("div", { className: "text", html })) : null);
 
 // A question's code is folded: what was asked is what one wants to see.
 function asked(html) {
@@ -145,8 +145,12 @@ function answer(box, thread, turn, card) {
   head.className = "who";
   part(head, "who", [card.line, card.final, card.state], () => who(card)).className = "name";
   const act = (name) => async () => {
-    const { notice: said } = await call("POST", "/api/actions", { name, thread, turn }).catch((problem) => ({ notice: problem.message }));
-    if (said) notice(h("div", { className: "text", html: said }));
+    try {
+      const { notice: said } = await call("POST", "/api/actions", { name, thread, turn });
+      if (said) notice(markdown(said));
+    } catch (problem) {
+      notice(problem.message);
+    }
   };
   part(head, "actions", card.actions, (actions) => actions.map(({ name, label }) => h("button", { type: "button", onclick: act(name) }, label)));
   part(box, "text", card.html, markdown);
