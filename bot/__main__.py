@@ -15,8 +15,8 @@ import typer
 
 from bot import log, wiring
 from bot.errors import CellmateError, ConfigError
-from bot.presenter import fenced
 from bot.settings import Settings, table
+from bot.text import fence
 from bot.types import Card, Question
 from sandbox import SandboxError
 
@@ -56,7 +56,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run Python files as cells of one thread, with no model."""
-    code = "\n\n".join(fenced(_source(path).removesuffix("\n")) for path in files)
+    code = "\n\n".join(fence(_source(path).removesuffix("\n")) for path in files)
     _once(code, attach or [], thread, out, as_json, is_run=True)
 
 

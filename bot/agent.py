@@ -4,7 +4,8 @@ asks again; starting over after a crash is asking again."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bot.types import Called, CellError, Item, Returned, Said, Table
+from bot.text import shorten
+from bot.types import Called, CellError, Item, Returned, Said
 
 LAST_WORD = "No more code can be run for this question. Answer now with what there is, and say what is missing."
 NO_PROGRESS = "The same code has now failed three times in the same way. Do something different, or say why it cannot be done."
@@ -78,27 +79,6 @@ def report(cell: Returned, limit: int = 12_000) -> str:
         parts.append("delivered to the thread: " + "; ".join(kinds))
     parts.extend(f"note: {note}" for note in cell.notes)
     return "\n\n".join(parts) or "(the code ran and printed nothing)"
-
-
-def shorten(text: str, limit: int) -> str:
-    """The text, or its head and tail around a line that says how many characters were left out."""
-    if len(text) <= limit:
-        return text
-    head, tail = text[: limit * 2 // 3], text[-limit // 3 :]
-    return f"{head}\n… {len(text) - len(head) - len(tail):,} characters left out …\n{tail}"
-
-
-def markdown_table(table: Table) -> str:
-    """A GFM table of the rows there are, and a line that says so when there are more."""
-
-    def row(cells: Sequence[str]) -> str:
-        clean = (" ".join(cell.replace("|", "\\|").split()) or " " for cell in cells)
-        return "| " + " | ".join(clean) + " |"
-
-    lines = [row(table.columns), row(["---"] * len(table.columns)), *map(row, table.rows)]
-    if table.total > len(table.rows):
-        lines += ["", f"The first {len(table.rows)} of {table.total:,} rows."]
-    return "\n".join(lines)
 
 
 def _last_text(items: Sequence[Item]) -> str:

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from bot.agent import shorten
 from bot.commands import COMMANDS
 from bot.errors import CellmateError
 from bot.policy import admit
 from bot.ports import Chat
-from bot.presenter import fenced
+from bot.text import fence, shorten
 from bot.turns import PAUSED, Means, TurnRun
 from bot.types import Action, Called, Card, Question, Receipt, Said, ThreadRef, Turn
 from sandbox import SandboxError
@@ -198,7 +197,7 @@ class Dispatcher:
         listing = "\n".join(f"{file.size:>12,}  {file.name}" for file in files) or "(no files)"
         names = "\n".join(f"{v.name}: {v.type} {v.summary}" for v in variables) or "(no variables)"
         return _answer(
-            action, f"Files, in bytes:\n{fenced(shorten(listing, 6_000))}\nVariables:\n{fenced(shorten(names, 3_000))}"
+            action, f"Files, in bytes:\n{fence(shorten(listing, 6_000))}\nVariables:\n{fence(shorten(names, 3_000))}"
         )
 
     async def _reset(self, action: Action) -> Card:

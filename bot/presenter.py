@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import structlog
 
-from bot.agent import shorten
 from bot.errors import CellmateError
 from bot.ports import Chat
+from bot.text import fence, shorten
 from bot.types import Called, Card, CardFile, Item, Question, Receipt, Returned, Said, State, Step, Table
 
 log = structlog.get_logger()
@@ -73,26 +73,15 @@ def outcome_text(cell: Returned) -> str:
     parts = []
     printed = "\n".join(filter(None, (cell.stdout.rstrip("\n"), cell.stderr.rstrip("\n"))))
     if printed:
-        parts.append(fenced(shorten(printed, TEXT_OF_A_CELL)))
+        parts.append(fence(shorten(printed, TEXT_OF_A_CELL)))
     if cell.result is not None and cell.table is None:
-        parts.append(fenced(shorten(cell.result, TEXT_OF_A_CELL)))
+        parts.append(fence(shorten(cell.result, TEXT_OF_A_CELL)))
     if cell.error is not None and cell.error.traceback:
         what = shorten(f"{cell.error.name}: {cell.error.message}", 1_000)
-        parts.append(f"The code stopped with an error:\n{fenced(what)}")
+        parts.append(f"The code stopped with an error:\n{fence(what)}")
     elif cell.error is not None:
         parts.append(cell.error.message)
     return "\n\n".join(parts)
-
-
-def fenced(text: str) -> str:
-    """The text in a fence longer than any it holds (CommonMark 0.31 §4.5)."""
-    longest = max((len(run) for run in _backtick_runs(text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}\n{text}\n{fence}"
-
-
-def _backtick_runs(text: str) -> list[str]:
-    return [run for run in "".join(c if c == "`" else " " for c in text).split(" ") if run]
 
 
 def is_run(items: Sequence[Item]) -> bool:

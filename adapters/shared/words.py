@@ -3,8 +3,7 @@
 Nothing here is neutralised: pass what these give through `adapters.shared.neutral` on its way out.
 """
 
-import re
-
+from bot.text import fence
 from bot.types import Card, CardFile, Step, Table
 
 ROWS = 100
@@ -44,14 +43,6 @@ def state_line(card: Card) -> str:
             return f"Working…{step} {duration(card.elapsed)}{progress}"
         case _:
             return ""
-
-
-def fence(text: str, language: str = "") -> str:
-    """A fenced block that nothing inside can close (CommonMark 0.31 §4.5)."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    mark = "`" * max(3, longest + 1)
-    body = text.rstrip("\n")
-    return f"{mark}{language}\n{body}\n{mark}"
 
 
 def tail(text: str, limit: int) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from adapters.shared import neutral, words
 from adapters.shared.split import split
 from bot.commands import COMMANDS
+from bot.text import fence
 from bot.types import Card, Step, Table
 
 MESSAGE = 8_000
@@ -38,7 +39,7 @@ def table(data: Table) -> str:
     while rows > 1 and weight(text := words.table(data, rows)) > _TABLE:
         rows //= 2
     text = words.table(data, rows)
-    return text if weight(text) <= _TABLE else words.fence(words.head(text, _TABLE // 3))
+    return text if weight(text) <= _TABLE else fence(words.head(text, _TABLE // 3))
 
 
 def ending(card: Card, *, with_table: bool = True) -> list[Json]:

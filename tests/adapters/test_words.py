@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from adapters.shared import words
+from bot.text import fence
 from bot.types import Blob, Card, CardFile, CellError, Step, Table
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
@@ -38,9 +39,9 @@ def test_the_state_in_a_line() -> None:
 
 @given(st.text(alphabet="`ab\n ", max_size=60))
 def test_nothing_gets_out_of_a_fence(text: str) -> None:
-    fence, *rest = MARKDOWN.parse(words.fence(text, "python"))
-    assert (fence.type, fence.info, rest) == ("fence", "python", [])
-    assert fence.content.rstrip("\n") == text.rstrip("\n")
+    block, *rest = MARKDOWN.parse(fence(text, "python"))
+    assert (block.type, block.info, rest) == ("fence", "python", [])
+    assert block.content.rstrip("\n") == text.rstrip("\n")
 
 
 @given(st.text(alphabet="ab\n", max_size=200), st.integers(10, 100))

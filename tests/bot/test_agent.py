@@ -2,8 +2,8 @@
 
 import pytest
 
-from bot.agent import LAST_WORD, NO_PROGRESS, AskModel, Finish, Record, RunCell, markdown_table, next_step, report, shorten
-from bot.types import Blob, Called, CardFile, CellError, Item, Returned, Said, Table
+from bot.agent import LAST_WORD, NO_PROGRESS, AskModel, Finish, Record, RunCell, next_step, report
+from bot.types import Blob, Called, CardFile, CellError, Item, Returned, Said
 
 ASKED = Said("user", "how many?")
 CALL = Called("c1", "1 + 1")
@@ -92,21 +92,3 @@ def test_a_report_says_everything_once_and_within_bounds() -> None:
     for part in parts:
         assert part in text
     assert "printed nothing" in report(Returned("c1"))
-
-
-def test_shortening_keeps_head_and_tail_and_counts_what_is_missing() -> None:
-    short = shorten("a" * 600 + "b" * 600, 300)
-    assert short.startswith("a" * 200 + "\n…") and short.endswith("\n" + "b" * 100) and "900 characters left out" in short
-    assert shorten("abc", 3) == "abc"
-
-
-def test_a_table_is_gfm_whatever_its_cells_hold() -> None:
-    table = Table(("a|b", "c"), (("1\n2", ""), ("x", "y")), total=5)
-    assert markdown_table(table).splitlines() == [
-        "| a\\|b | c |",
-        "| --- | --- |",
-        "| 1 2 |   |",
-        "| x | y |",
-        "",
-        "The first 2 of 5 rows.",
-    ]

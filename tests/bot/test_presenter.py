@@ -1,6 +1,6 @@
 """The card of a turn: a function of its record and the moment."""
 
-from bot.presenter import Live, card, fenced, outcome_text
+from bot.presenter import Live, card, outcome_text
 from bot.types import Asker, Blob, Called, CardFile, CellError, Item, Place, Question, Returned, Said, Step, Table, ThreadRef
 
 QUESTION = Question("q1", ("t:1",), ThreadRef("t", "p", "1"), Asker("ada"), Place("w", "c"), "how many?")
@@ -65,6 +65,5 @@ def test_a_stopped_turn_keeps_what_was_said() -> None:
     assert stopped.text == "So far\n\nStopped by ada." and stopped.final
 
 
-def test_a_fence_is_longer_than_any_inside_it() -> None:
-    assert fenced("a\n```\nb") == "````\na\n```\nb\n````"
+def test_output_that_holds_fences_stays_in_its_own() -> None:
     assert outcome_text(Returned("a", stdout="````")) == "`````\n````\n`````"
