@@ -140,8 +140,10 @@ class ChatCompletions:
         self._fenced, self._undecided = True, False
 
     def _log(self, problem: Exception, failure: Failure) -> None:
-        said = str(problem).replace(self._client.api_key, "…")[:300] if failure.kind is Kind.FINAL else ""
-        log.warning("model failed", kind=failure.kind.name, problem=type(problem).__name__, said=said)
+        """What a server says of a request may quote it, so that is only for whoever asks for all there is."""
+        status, code = getattr(problem, "status_code", None), getattr(problem, "code", None)
+        log.warning("model failed", kind=failure.kind.name, problem=type(problem).__name__, status=status, code=code)
+        log.debug("the model's server said", said=str(problem).replace(self._client.api_key, "…")[:300])
 
 
 class _Retries:
