@@ -41,12 +41,15 @@ class Dispatcher:
         self._chats, self._means = chats, means
         self._threads: dict[ThreadRef, list[_Entry]] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        self._started = asyncio.Event()
         self._closing = False
 
     # --- Inbox ---------------------------------------------------------------------------------------------------------
 
     async def accept(self, question: Question) -> bool:
         """See `Inbox.accept`."""
+        # A question recorded while what is unfinished is being read would be found there, and carried out twice.
+        await self._started.wait()
         admission = admit(question.asker, question.place, "ask")
         try:
             if not await self._means.journal.accept(question):
@@ -114,10 +117,10 @@ class Dispatcher:
         async with asyncio.TaskGroup() as self._tasks:
             self._tasks.create_task(self._means.sessions.take_over())
             for turn in await self._means.journal.unfinished():
-                known = self._entry(turn.question.thread, turn.question.id)
-                if turn.question.thread.chat in self._chats and known is None:
+                if turn.question.thread.chat in self._chats:
                     log.info("taken up again", turn=turn.question.id)
                     self._enqueue(turn)
+            self._started.set()
             await until.wait()
             self._closing = True
             await self._drain()

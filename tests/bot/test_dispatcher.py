@@ -2,19 +2,21 @@
 container works all the same."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot import journal
 from bot.dispatcher import Dispatcher
 from bot.files import open_folder
+from bot.ports import Journal
 from bot.sessions import Sessions
 from bot.turns import NO_MODEL, Line, Means
-from bot.types import Action, Asker, Attachment, Card, Place, Question, Receipt, ThreadRef, turn_id
+from bot.types import Action, Asker, Attachment, Card, Place, Question, Receipt, ThreadRef, Turn, turn_id
 from sandbox import Spec
 from sandbox.docker import connect
 
@@ -57,8 +59,29 @@ class RecordingChat:
         return next(card for card, _ in self.cards if card.final and card.turn == turn)
 
 
+class SlowJournal:
+    """On a slow disk: a question is on record some time before its `accept` returns, and `unfinished` is read in between."""
+
+    def __init__(self, records: Journal) -> None:
+        self._records = records
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._records, name)
+
+    async def accept(self, question: Question) -> bool:
+        new = await self._records.accept(question)
+        await asyncio.sleep(0.4)
+        return new
+
+    async def unfinished(self) -> list[Turn]:
+        await asyncio.sleep(0.2)
+        return await self._records.unfinished()
+
+
 @asynccontextmanager
-async def working(home: Path, chat: RecordingChat) -> AsyncIterator[Dispatcher]:
+async def working(
+    home: Path, chat: RecordingChat, wrap: Callable[[Journal], Any] = lambda records: records
+) -> AsyncIterator[Dispatcher]:
     nowhere = f"unix://{home}/no-engine.sock"
     async with (
         journal.connect(f"sqlite:///{home}/journal.db") as records,
@@ -66,12 +89,11 @@ async def working(home: Path, chat: RecordingChat) -> AsyncIterator[Dispatcher]:
     ):
         files = open_folder(home / "files")
         sessions = Sessions(engine, Spec("cellmate-sandbox:latest"), files, records, idle=900, most=4)
-        means = Means(records, files, sessions, None, Line(2), steps=20, files_a_turn=20)
+        means = Means(wrap(records), files, sessions, None, Line(2), steps=20, files_a_turn=20)
         dispatcher = Dispatcher({"test": chat}, means)
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(dispatcher.serve(stop))
-            await asyncio.sleep(0.05)
             yield dispatcher
             stop.set()
 
@@ -92,6 +114,15 @@ async def test_a_redelivery_changes_nothing(tmp_path: Path) -> None:
         assert await inbox.accept(replace(asked, id=turn_id("test:2"), keys=("test:2", "test:1"))) is False
         assert (await chat.final(asked.id)).text == NO_MODEL
     assert {card.turn for card, _ in chat.cards} == {asked.id}
+
+
+async def test_a_question_asked_while_the_bot_comes_up_is_carried_out_once(tmp_path: Path) -> None:
+    chat = RecordingChat()
+    async with working(tmp_path, chat, SlowJournal) as inbox:
+        asked = question("test:1")
+        await inbox.accept(asked)
+        await chat.final(asked.id)
+    assert sum(card.final for card, _ in chat.cards) == 1
 
 
 async def test_a_bot_is_refused_once_and_never_run(tmp_path: Path) -> None:
