@@ -39,7 +39,11 @@ def said(messages: list[Message]) -> list[Message]:
     return [message for message in messages if message.author == "cellmate"]
 
 
-@pytest.fixture(scope="module", params=sorted(PLATFORMS))
+@pytest.fixture(
+    scope="module",
+    # One worker a platform: the tests of a module share its bot.
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in sorted(PLATFORMS)],
+)
 def platform_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
