@@ -2,7 +2,7 @@
 container works all the same."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +98,13 @@ async def working(
             stop.set()
 
 
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """What is put on record once a card has been shown is there a moment after it."""
+    async with asyncio.timeout(20):
+        while not await holds():
+            await asyncio.sleep(0.02)
+
+
 def question(key: str, text: str = "hello?", asker: Asker = ADA) -> Question:
     return Question(turn_id(key), (key,), THREAD, asker, PLACE, text)
 
@@ -182,7 +189,6 @@ async def test_only_the_asker_may_start_a_thread_afresh(tmp_path: Path) -> None:
         asked = question("test:1")
         await inbox.accept(asked)
         await chat.final(asked.id)
-        await asyncio.sleep(0.1)
         refused = await inbox.act(action("reset", asker=BOB))
         done = await inbox.act(action("reset", asker=ADA))
         assert refused is not None and refused.text == "Only the person who asked here can do that."
@@ -198,7 +204,11 @@ async def test_messages_are_found_by_question_key_and_by_receipt(tmp_path: Path)
         await chat.final(asked.id)
         assert await inbox.engaged(THREAD)
         assert await inbox.locate("test:1") == (asked.id, THREAD)
-        assert await inbox.locate(f"test:shown-{asked.id}") == (asked.id, THREAD)
+
+        async def found() -> bool:
+            return await inbox.locate(f"test:shown-{asked.id}") == (asked.id, THREAD)
+
+        await until(found)
         assert await inbox.locate("test:unknown") is None
 
 
