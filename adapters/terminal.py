@@ -191,6 +191,8 @@ def _columns(rows: Sequence[Sequence[str]]) -> str:
 def _doing(card: Card) -> str:
     if card.state == "queued":
         return f"In line, {card.ahead} before you…"
+    if card.waits:
+        return card.waits
     return f"Working… step {len(card.steps) or 1}, {card.elapsed:.0f} s"
 
 

@@ -3,12 +3,13 @@ them, and takes them up again after a restart. The one place where a turn's task
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import structlog
 
 from bot.commands import COMMANDS
-from bot.errors import CellmateError
+from bot.errors import CellmateError, ConfigError
 from bot.policy import admit
 from bot.ports import Chat
 from bot.text import fence, shorten
@@ -115,7 +116,7 @@ class Dispatcher:
         What is not done by then stays open in the journal, with a note when its thread's state could be saved.
         """
         async with asyncio.TaskGroup() as self._tasks:
-            self._tasks.create_task(self._means.sessions.take_over())
+            self._tasks.create_task(self._take_over())
             for turn in await self._means.journal.unfinished():
                 if turn.question.thread.chat in self._chats:
                     log.info("taken up again", turn=turn.question.id)
@@ -129,6 +130,11 @@ class Dispatcher:
             for entry in entries:
                 if entry.run.items and thread not in unsaved:
                     await self._means.journal.append(entry.run.question.id, Said("note", PAUSED))
+
+    async def _take_over(self) -> None:
+        with suppress(ConfigError):  # whoever asks is told
+            await self._means.setup.ready(lambda _: None, model=False)
+            await self._means.sessions.take_over()
 
     async def _drain(self) -> None:
         tasks = [entry.task for entries in self._threads.values() for entry in entries if entry.task]
@@ -214,7 +220,7 @@ class Dispatcher:
     def _help(self) -> str:
         how = (
             "Ask a question, with files attached if you like; I write Python, run it, and answer here."
-            if self._means.model is not None
+            if self._means.setup.expects_model
             else "Send Python in a fenced block (```), with files attached if you like; I run it and show what comes out."
         )
         rows = [f"- **{c.words[0]}** — {c.help}." for c in COMMANDS.values() if c.words]

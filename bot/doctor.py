@@ -295,8 +295,11 @@ def _holds(seen: str | None, limit: int) -> bool:
 
 
 async def _model(settings: Settings, patience: float) -> Sequence[Finding]:
-    if not settings.uses_model:
+    if settings.source == "none":
         return [Finding("model", "ok", "none: fenced code is run as it is (CELLMATE_MODEL, OPENAI_API_KEY)")]
+    if settings.source != "openai":
+        better = "For a better one: export OPENAI_API_KEY=..., or OPENAI_BASE_URL for a server of your own"
+        return [Finding("model", "warn", "the small demo model, on this machine", better)]
     key = settings.openai_api_key.get_secret_value()
     url = settings.openai_base_url or None
     return [await check_model(api_key=key, base_url=url, model=settings.model_name, seconds=patience - 3)]

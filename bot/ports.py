@@ -1,6 +1,6 @@
 """What the core asks of the outside, and what it offers to it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -10,10 +10,12 @@ from bot.types import (
     Blob,
     Card,
     Delta,
+    Finding,
     Item,
     Question,
     Receipt,
     Reply,
+    Stage,
     ThreadRef,
     Turn,
 )
@@ -52,7 +54,10 @@ class Inbox(Protocol):
 
 
 class Chat(Protocol):
-    """A platform. Every adapter room offers `connect(settings, files)`, an async context manager that gives one."""
+    """A platform. Every adapter room offers `connect(settings, files)`, an async context manager that gives one.
+
+    One that can show how set-up goes has a method `attend(setup: Setup)` too, called once, before `listen`.
+    """
 
     name: str
 
@@ -88,6 +93,47 @@ class Model(Protocol):
 
     def stream(self, items: Sequence[Item]) -> AsyncGenerator[Delta | Reply, None]:
         """Deltas, then exactly one Reply. Raises `ModelError` when retries are over; a delta is never taken back by a retry."""
+        ...
+
+
+class Setup(Protocol):
+    """What has to be there before a cell can run and a model can answer: found or made while the chats are up already."""
+
+    model: Model | None
+    """Who answers; None: nobody, or not yet."""
+    label: str
+    """What is said of the model under each of its answers; empty where there is nothing to say."""
+
+    @property
+    def expects_model(self) -> bool:
+        """Whether a model answers, now or once set-up has come so far."""
+        ...
+
+    async def ready(self, tell: Callable[[str], None], *, model: bool) -> None:
+        """Returns once cells can run, and with `model` once `self.model` is there. `tell` hears in a line what is waited for.
+
+        Raises `ConfigError` when it has failed.
+        """
+        ...
+
+    def stages(self) -> tuple[Stage, ...]:
+        """How far it is."""
+        ...
+
+    def changes(self) -> AsyncIterator[None]:
+        """At once, and each time that `stages` has changed."""
+        ...
+
+    def again(self) -> None:
+        """Try once more what has failed."""
+        ...
+
+    def choose(self, choice: str) -> None:
+        """Take one of a stage's `choices`. Anything else does nothing."""
+        ...
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """The check-up of `cellmate doctor`."""
         ...
 
 

@@ -38,6 +38,9 @@ class Live:
     running: Step | None = None
     closing: str = ""
     """One sentence under a final card: why it was stopped, what failed."""
+    waits: str = ""
+    label: str = ""
+    """What is said of the model under its answer."""
 
 
 def card(question: Question, items: Sequence[Item], live: Live, *, revision: int, elapsed: float) -> Card:
@@ -64,7 +67,8 @@ def card(question: Question, items: Sequence[Item], live: Live, *, revision: int
         notes=_notes(items),
         actions=_actions(final, steps),
         elapsed=elapsed,
-        footer=_footer(steps, elapsed) if final and steps else "",
+        waits=live.waits if live.state == "waiting" else "",
+        footer=_footer(steps, elapsed, live.label) if final else "",
     )
 
 
@@ -150,9 +154,9 @@ def _actions(final: bool, steps: Sequence[Step]) -> tuple[str, ...]:
     return ("code",) if steps else ()
 
 
-def _footer(steps: Sequence[Step], elapsed: float) -> str:
+def _footer(steps: Sequence[Step], elapsed: float, label: str) -> str:
     cells = f"{len(steps)} cell" + ("s" if len(steps) != 1 else "")
-    return f"{cells} · {elapsed:.1f} s"
+    return " · ".join(filter(None, (f"{cells} · {elapsed:.1f} s" if steps else "", label)))
 
 
 class Presenter:

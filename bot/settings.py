@@ -22,9 +22,10 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".cellmate"), description="Where the journal, files and checkpoints are kept; made with mode 0700.")
     database: str = Field("", description="Where the journal is, as an SQLAlchemy URL; empty: SQLite in `CELLMATE_HOME`.")
-    model: Literal["", "openai", "none"] = Field(
+    model: Literal["", "openai", "local", "none"] = Field(
         "",
-        description="`openai`: any OpenAI-compatible server; `none`: only run code. Empty: `openai` if a key or URL is set.",
+        description="`openai`: any OpenAI-compatible server; `local`: a small demo model on this machine; `none`: only run "
+        "code. Empty: `openai` if a key or URL is set, else a server on this machine if chosen on the page, else `local`.",
     )
     model_name: str = Field("gpt-5-mini", description="The model's name as its server knows it.")
     model_mode: Literal["auto", "tool", "fenced"] = Field(
@@ -37,6 +38,14 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr = Field(SecretStr(""), validation_alias="OPENAI_API_KEY", description="The model server's key.")
     openai_base_url: str = Field(
         "", validation_alias="OPENAI_BASE_URL", description="The model server's URL; empty: OpenAI's own."
+    )
+    model_weights: str = Field(
+        "", description="A file or URL that has the demo model's weights, where the usual sources are out of reach."
+    )
+    model_threads: int = Field(0, ge=0, description="Threads of the demo model; 0: as many as there are cores.")
+    cache: Path = Field(Path("~/.cache/cellmate"), description="Where the demo model's weights are kept (1.1 GB).")
+    setup: Path | None = Field(
+        None, description="The program that finds or makes what is missing (`./run` sets it); empty: nothing is made."
     )
     image: str = Field("cellmate-sandbox:latest", description="The sandbox image; `./run` makes it.")
     runtime: str = Field("", description="The OCI runtime as the engine knows it (`runsc`); empty: the engine's default.")
@@ -56,11 +65,11 @@ class Settings(BaseSettings):
     log: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged on stderr.")
 
     @property
-    def uses_model(self) -> bool:
-        """Whether a language model answers."""
+    def source(self) -> Literal["openai", "local", "none", ""]:
+        """Where answers come from; empty: nothing is set."""
         if self.model:
-            return self.model == "openai"
-        return bool(self.openai_api_key.get_secret_value() or self.openai_base_url)
+            return self.model
+        return "openai" if self.openai_api_key.get_secret_value() or self.openai_base_url else ""
 
     @property
     def journal_url(self) -> str:

@@ -12,7 +12,7 @@ import structlog
 from bot import intake
 from bot.agent import AskModel, Finish, Record, RunCell, next_step
 from bot.errors import CellmateError
-from bot.ports import Chat, Files, Journal, Model
+from bot.ports import Chat, Files, Journal, Setup
 from bot.presenter import TEXT_OF_A_CELL, Presenter, is_run
 from bot.sessions import Sessions
 from bot.types import Called, CardFile, CellError, Delta, Item, Question, Returned, Said, Step, Table, Turn
@@ -99,7 +99,7 @@ class Means:
     journal: Journal
     files: Files
     sessions: Sessions
-    model: Model | None
+    setup: Setup
     line: Line
     steps: int
     files_a_turn: int
@@ -175,9 +175,12 @@ class TurnRun:
     async def _begin(self) -> None:
         """Record what the turn starts from, once: the person's words or their cells, and what is in their files."""
         question = self.question
-        self.presenter.update(items=self.items, state="working", ahead=0)
+        self.presenter.update(items=self.items)
+        await self._means.setup.ready(self._waits, model=self._by_model)
+        label = self._means.setup.label if self._by_model else ""
+        self.presenter.update(state="working", ahead=0, waits="", label=label)
         if not self.items:
-            if self._means.model is None or question.kind == "run":
+            if not self._by_model:
                 blocks = intake.cells(question.text)
                 await self._append(*(Called(f"{question.id}.{n}", code) for n, code in enumerate(blocks, 1)))
             else:
@@ -187,8 +190,18 @@ class TurnRun:
             await self._find_ground()
         if question.attachments:
             await self._place_files()
-        if self._means.model is not None:
+        if self._by_model:
             self._before = _history(await self._means.journal.before(question.id, HISTORY))
+
+    @property
+    def _by_model(self) -> bool:
+        """Whether a model answers; else a person's own cells are run."""
+        if self.items:
+            return not is_run(self.items)
+        return self._means.setup.expects_model and self.question.kind == "ask"
+
+    def _waits(self, what: str) -> None:
+        self.presenter.update(state="waiting", waits=what)
 
     async def _find_ground(self) -> None:
         """After a restart in the middle of a turn: where its container is gone, so is what its cells did. Say so, and do not
@@ -238,8 +251,8 @@ class TurnRun:
         return "\n\n".join(filter(None, (lead, finish.note)))
 
     async def _ask(self) -> None:
-        assert self._means.model is not None
-        async with aclosing(self._means.model.stream([*self._before, *self.items])) as stream:
+        assert self._means.setup.model is not None, "set-up is ready"
+        async with aclosing(self._means.setup.model.stream([*self._before, *self.items])) as stream:
             async for part in stream:
                 if isinstance(part, Delta):
                     self.presenter.update(text=part.text)

@@ -292,6 +292,8 @@ class Card:
     """Names of commands that make sense now, for buttons."""
     elapsed: float = 0.0
     """Seconds since the turn began to work."""
+    waits: str = ""
+    """While `waiting`: what for, in one line; empty: for the asker."""
     footer: str = ""
 
     @property
@@ -311,7 +313,7 @@ class Receipt:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-# --- What a check-up finds ------------------------------------------------------------------------------------------
+# --- What set-up is about, and what a check-up finds ------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,3 +327,27 @@ class Finding:
     said: str
     remedy: str = ""
     """What to type or press; empty where nothing is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One thing that set-up finds or makes, as people see it. Holds no secret."""
+
+    name: str
+    """"engine", "image" or "model"."""
+    title: str
+    state: Literal["waiting", "running", "asking", "done", "failed"] = "waiting"
+    """`asking`: somebody has to choose one of `choices`."""
+    said: str = ""
+    """What is happening, what was found, or what went wrong and how to mend it."""
+    log: str = ""
+    """When it failed: the last lines of what was tried."""
+    since: float = 0.0
+    """When it began to run, in seconds since the epoch."""
+    seconds: float = 0.0
+    """How long it took, once it is done."""
+    done: int | None = None
+    total: int | None = None
+    """Bytes, while something is fetched."""
+    choices: tuple[tuple[str, str], ...] = ()
+    """Value and label of each."""

@@ -18,13 +18,13 @@ from typing import IO, Any
 
 import structlog
 
-from bot.agent import report
 from bot.dispatcher import Dispatcher
 from bot.errors import ConfigError
 from bot.files import open_folder
-from bot.ports import Chat, Files, Journal, Model
+from bot.ports import Chat, Files, Journal
 from bot.sessions import Sessions
 from bot.settings import Settings, read, refuse_unknown
+from bot.setup import Setup
 from bot.turns import Line, Means
 from bot.types import Card, Finding, Question
 from sandbox import MIB, Engine, Limits, Spec
@@ -33,6 +33,9 @@ log = structlog.get_logger()
 
 HEARTBEAT = 10.0
 """Seconds between two signs of life in `CELLMATE_HOME/alive`; three missed ones count as dead."""
+
+NEWCOMERS = "web"
+"""The adapter that is started where none is configured: it needs no account."""
 
 Connect = Callable[[Files], AbstractAsyncContextManager[Chat]]
 
@@ -47,6 +50,7 @@ class Bot:
     files: Files
     engine: Engine
     sessions: Sessions
+    setup: Setup
 
 
 def rooms() -> dict[str, Any]:
@@ -72,7 +76,7 @@ def read_settings() -> Settings:
 
 
 def chosen(only: Sequence[str]) -> dict[str, Connect]:
-    """The adapters to start: those named, else those configured. Raises `ConfigError` for none or an unknown one."""
+    """The adapters to start: those named, else those configured, else the page. Raises `ConfigError` for an unknown one."""
     found = rooms()
     if unknown := [name for name in only if name not in found]:
         raise ConfigError(f"There is no adapter {unknown[0]!r}; there are: {', '.join(found)}.")
@@ -80,12 +84,7 @@ def chosen(only: Sequence[str]) -> dict[str, Connect]:
     ready = [name for name, its in settings.items() if its.configured or getattr(its, "on_demand", False)]
     if missing := [name for name in only if name not in ready]:
         raise ConfigError(f"The adapter {missing[0]!r} has no token set. See docs/settings.md.")
-    names = only or [name for name, its in settings.items() if its.configured]
-    if not names:
-        raise ConfigError(
-            "No platform is configured. Set SLACK_BOT_TOKEN and SLACK_APP_TOKEN, or DISCORD_TOKEN; "
-            "or talk to it here: cellmate up --only web (in a browser) or --only terminal."
-        )
+    names = only or [name for name, its in settings.items() if its.configured] or [NEWCOMERS]
     return {name: _connector(found[name], settings[name]) for name in names}
 
 
@@ -105,7 +104,10 @@ async def build(
         journal = wrap(await stack.enter_async_context(journal_module.connect(settings.journal_url)))
         files = open_folder(settings.home / "files")
         spec = _spec(settings)
-        connecting = import_module("sandbox.docker").connect(f"{await journal.installation()}.{slot}", spec, pool=settings.pool)
+        setup = Setup(settings, asks=NEWCOMERS in connect, diagnose=partial(diagnose, settings))
+        label = f"{await journal.installation()}.{slot}"
+        ready = partial(setup.ready, lambda _: None, model=False)
+        connecting = import_module("sandbox.docker").connect(label, spec, pool=settings.pool, ready=ready)
         try:
             engine = await stack.enter_async_context(connecting)
         except ValueError as problem:
@@ -116,12 +118,14 @@ async def build(
             journal=journal,
             files=files,
             sessions=sessions,
-            model=await _model(settings, stack),
+            setup=setup,
             line=Line(settings.cells or os.cpu_count() or 1),
             steps=settings.steps,
             files_a_turn=settings.files,
         )
-        yield Bot(Dispatcher(chats, means), chats, journal, files, engine, sessions)
+        working = asyncio.create_task(setup.run(), name="set-up")
+        stack.push_async_callback(_end, working)
+        yield Bot(Dispatcher(chats, means), chats, journal, files, engine, sessions, setup)
 
 
 async def up(settings: Settings, only: Sequence[str], *, wrap: Callable[[Journal], Journal] = lambda journal: journal) -> None:
@@ -132,7 +136,7 @@ async def up(settings: Settings, only: Sequence[str], *, wrap: Callable[[Journal
             stop = asyncio.Event()
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
-            log.info("up", adapters=sorted(bot.chats), model=settings.model_name if settings.uses_model else "none")
+            log.info("up", adapters=sorted(bot.chats), model=settings.source or "not set")
             await _live(bot, settings, stop)
             log.info("down")
 
@@ -200,6 +204,8 @@ async def _live(bot: Bot, settings: Settings, stop: asyncio.Event) -> None:
         nonlocal listening
         listening += 1
         try:
+            if hasattr(chat, "attend"):
+                chat.attend(bot.setup)
             await chat.listen(bot.dispatcher)
         except ConfigError as problem:
             log.error("adapter given up", adapter=chat.name, problem=str(problem))
@@ -230,6 +236,13 @@ async def _live(bot: Bot, settings: Settings, stop: asyncio.Event) -> None:
             await asyncio.wait({serving})
 
 
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()  # it ended by itself: a mistake of ours that must be seen
+
+
 async def _beat(home: Path) -> None:
     while True:
         await asyncio.to_thread((home / "alive").touch)
@@ -246,23 +259,6 @@ def _spec(settings: Settings) -> Spec:
         files=settings.files,
     )
     return Spec(settings.image, limits, settings.runtime or None)
-
-
-async def _model(settings: Settings, stack: AsyncExitStack) -> Model | None:
-    if not settings.uses_model:
-        return None
-    chat_completions = import_module("bot.models.chat_completions")
-    model: Model = await stack.enter_async_context(
-        chat_completions.connect(
-            api_key=settings.openai_api_key.get_secret_value(),
-            base_url=settings.openai_base_url or None,
-            model=settings.model_name,
-            mode=settings.model_mode,
-            report=report,
-            patience=settings.model_patience,
-        )
-    )
-    return model
 
 
 def _take_slot(home: Path) -> tuple[int, IO[bytes]]:

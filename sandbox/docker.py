@@ -8,7 +8,7 @@ import logging
 import os
 import random
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -341,8 +341,10 @@ class DockerEngine:
         else:
             await _delete(self._docker, container.id)
 
-    async def keep_pool(self) -> None:
+    async def keep_pool(self, ready: Callable[[], Awaitable[None]] | None = None) -> None:
         """Fill the pool whenever something was taken; with the engine down, try again ever less often. Runs until cancelled."""
+        if ready is not None:
+            await ready()
         pause = 1.0
         while True:
             await self._refill.wait()
@@ -477,18 +479,21 @@ def _client(address: str) -> tuple[aiodocker.Docker, aiohttp.BaseConnector]:
 
 
 @asynccontextmanager
-async def connect(instance: str, spec: Spec, *, pool: int, url: str | None = None) -> AsyncIterator[DockerEngine]:
+async def connect(
+    instance: str, spec: Spec, *, pool: int, url: str | None = None, ready: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[DockerEngine]:
     """An engine for one installation.
 
     `instance` is the label by which this installation's containers are told from others'. `pool` containers of `spec` are kept
-    started. An engine that is down does not keep this from coming up: `session` raises `SandboxDown` until it is back.
+    started, once `ready` has returned where it is given. An engine that is down does not keep this from coming up: `session`
+    raises `SandboxDown` until it is back.
     On the way out the pool is removed; claimed sessions that were not closed run on, and are adopted at the next start.
     Raises ValueError for an address that is none.
     """
     address = await asyncio.to_thread(_address, url)
     docker, connector = _client(address)
     engine = DockerEngine(docker, address, instance, spec, pool)
-    keeper = asyncio.create_task(engine.keep_pool(), name="sandbox pool")
+    keeper = asyncio.create_task(engine.keep_pool(ready), name="sandbox pool")
     try:
         yield engine
     finally:

@@ -15,6 +15,9 @@ die() {
 # Root on Debian or Ubuntu may install packages; nobody else is surprised by it.
 may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
+# For whoever shows how far set-up is: a line on descriptor 3, of what it is about, its state and words, a tab between.
+report() { [ -z "${stage:-}" ] || printf '%s\t%s\t%s\n' "$stage" "$1" "$2" >&3; }
+
 # step WHAT COMMAND...: run it with its output in a log, say what it is and how long it takes, show the log's end if it fails.
 step() {
     what=$1
@@ -23,10 +26,11 @@ step() {
     log=$kept/$(printf '%s' "$what" | tr -cs 'A-Za-z0-9\n' -).log
     began=$(date +%s)
     say "$what ..."
+    report running "$what"
     (while sleep 10 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do say "$what: $(($(date +%s) - began)) s"; done) &
     ticker=$!
     status=0
-    "$@" >"$log" 2>&1 </dev/null || status=$?
+    "$@" >"$log" 2>&1 </dev/null 3>&- || status=$?
     kill "$ticker" 2>/dev/null || true
     wait "$ticker" 2>/dev/null || true
     if [ "$status" != 0 ]; then
@@ -116,8 +120,8 @@ how_to_get_an_engine() {
     exit 1
 }
 
-# Before any download: an engine that answers, or the lines that bring one.
-ensure_engine() {
+# Before any download: an engine that answers, or one that may be installed or started here, or the lines that bring one.
+reach_engine() {
     mkdir -p "$kept"
     command -v "$python" >/dev/null || die "there is no $python. Install Python 3.11 or newer."
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
@@ -125,8 +129,15 @@ ensure_engine() {
     "$python" -c 'import ensurepip' 2>/dev/null && venv_package= || venv_package=python3-venv
     find_engine && return
     if [ -n "${DOCKER_HOST:-}" ] || ! may_start_engine; then how_to_get_an_engine; fi
+    command -v dockerd >/dev/null || may_install ||
+        die "no Docker engine here. Install your distribution's docker or podman, start it, then type $0 again."
+    engine=
+}
+
+ensure_engine() {
+    reach_engine
+    [ -z "$engine" ] || return 0
     if ! command -v dockerd >/dev/null; then
-        may_install || die "no Docker engine here. Install your distribution's docker or podman, start it, then type $0 again."
         # shellcheck disable=SC2086
         step "No Docker engine here: installing Debian's docker.io" apt_install $docker_packages $venv_package
     fi
@@ -188,6 +199,12 @@ ensure_venv() {
     step "Filling .venv from $1" fill_venv "$1" || exit 1
     printf '%s\n' "$current" >"$stamp"
 }
+
+# What serves the demo model: installed where that model is wanted, and not before.
+fill_local() (
+    cd "$root" && settings_for_uv || exit
+    .venv/bin/uv pip install --python .venv/bin/python --require-hashes -r requirements-local.lock
+)
 
 # ---- images
 

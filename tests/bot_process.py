@@ -18,7 +18,8 @@ class BotProcess:
     def __init__(self, home: Path, settings: Mapping[str, str], arguments: Sequence[str] = ("-m", "bot", "up")) -> None:
         self.home, self._arguments = home, arguments
         base = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-        self._environment = {**base, "CELLMATE_HOME": str(home), "CELLMATE_POOL": "0", **settings}
+        model = {} if "OPENAI_BASE_URL" in settings else {"CELLMATE_MODEL": "none"}
+        self._environment = {**base, "CELLMATE_HOME": str(home), "CELLMATE_POOL": "0", **model, **settings}
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self.output = ""

@@ -35,7 +35,7 @@ def state_line(card: Card) -> str:
         case "queued":
             return f"In line, {card.ahead} before you" if card.ahead else "In line, next"
         case "waiting":
-            return "Waiting for you"
+            return card.waits or "Waiting for you"
         case "working":
             step = f" step {len(card.steps)} ·" if card.steps else ""
             done = card.steps[-1].progress if card.steps else None

@@ -77,7 +77,7 @@ def tasks(card: Card) -> list[Json]:
         case "queued" | "waiting":
             own, title = "pending", words.state_line(card)
         case "working":
-            own, title = "in_progress", "Working…"
+            own, title = "in_progress", card.waits or "Working…"
         case "done":
             own, title = "complete", f"Done in {words.duration(card.elapsed)}" if card.elapsed >= 1 else "Done"
         case "stopped":

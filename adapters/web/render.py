@@ -13,6 +13,7 @@ from adapters.shared.neutral import line
 from adapters.shared.words import ROWS, head, size, state_line, step_title, tail
 from adapters.web.store import Entry
 from bot.commands import COMMANDS
+from bot.ports import Setup
 from bot.types import Attachment, Blob, Card, CardFile, Question, Step, Table
 
 PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp", "image/svg+xml"})
@@ -65,6 +66,21 @@ def entry(it: Entry, card: Card | None, address: Address) -> dict[str, Any]:
         "question": _question(it.question, address) if it.question else None,
         "card": _card(card, address) if card else None,
     }
+
+
+def stages(setup: Setup | None) -> list[dict[str, Any]]:
+    """How far set-up is, as the page's script reads it. The page counts the seconds itself, from `since`."""
+    return [
+        {
+            **{
+                name: getattr(stage, name)
+                for name in ("name", "title", "state", "said", "log", "since", "seconds", "done", "total")
+            },
+            "bytes": f"{size(stage.done or 0)} of {size(stage.total)}" if stage.total else "",
+            "choices": [{"value": value, "label": label} for value, label in stage.choices],
+        }
+        for stage in (setup.stages() if setup is not None else ())
+    ]
 
 
 def _question(question: Question, address: Address) -> dict[str, Any]:

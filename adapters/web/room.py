@@ -19,7 +19,7 @@ from adapters.web.guard import Guard, invitation, sign
 from adapters.web.server import application
 from adapters.web.store import Entry, Store
 from bot.errors import ConfigError, Refused
-from bot.ports import Files, Inbox
+from bot.ports import Files, Inbox, Setup
 from bot.types import Attachment, Blob, Card, Question, Receipt, ThreadRef
 
 log = structlog.get_logger()
@@ -42,8 +42,13 @@ class Web:
         self._live: dict[str, tuple[str, Card]] = {}
         self._watchers: set[_Watcher] = set()
         self._closing = asyncio.Event()
+        self.setup: Setup | None = None
 
     # --- Chat ----------------------------------------------------------------------------------------------------------
+
+    def attend(self, setup: Setup) -> None:
+        """See `Chat`."""
+        self.setup = setup
 
     async def listen(self, inbox: Inbox) -> None:
         """See `Chat.listen`. Raises `ConfigError` when the port is taken."""
@@ -66,12 +71,21 @@ class Web:
             host, user = socket.gethostname(), _user()
             print(invitation(self._port, self._key, user, host, os.environ), file=sys.stderr, flush=True)
             serving = asyncio.create_task(server.serve(sockets=[listening]), name="page")
+            watching = asyncio.create_task(self._watch_setup(), name="set-up on the page")
             try:
                 await asyncio.shield(serving)
             finally:
+                watching.cancel()
                 self._closing.set()
                 server.should_exit = True
-                await asyncio.wait({serving})
+                await asyncio.wait({serving, watching})
+
+    async def _watch_setup(self) -> None:
+        if self.setup is not None:
+            async for _ in self.setup.changes():
+                for watcher in self._watchers:
+                    watcher.wake()
+                await asyncio.sleep(PACE)
 
     async def show(self, thread: ThreadRef, card: Card, receipt: Receipt | None) -> Receipt:
         """See `Chat.show`. A card is durable when it is the first or the last of its turn; those between are live."""
@@ -132,18 +146,22 @@ class Web:
             watcher.tell(thread, turn)
 
     async def events(self) -> AsyncIterator[tuple[str, Any]]:
-        """What changes, from now on, until the page closes: first "hello", then "threads" and "message"; "" keeps it alive.
+        """What changes, from now on, until the page closes: "hello" first; "setup", "threads", "message"; "" keeps it alive.
 
         Of several changes of one message that follow each other closely only the last is told.
         """
         watcher = _Watcher(self._closing)
         self._watchers.add(watcher)
         told: list[dict[str, Any]] = []
+        stages: list[dict[str, Any]] = []
         try:
             yield "hello", {"most": self.most}
             while not self._closing.is_set():
+                if (now := render.stages(self.setup)) != stages:
+                    stages = now
+                    yield "setup", stages
                 changes = await watcher.wait()
-                if not changes:
+                if changes is None:
                     yield "", None
                     continue
                 if (threads := await self.threads()) != told:
@@ -169,17 +187,21 @@ class _Watcher:
         self._changes[turn] = thread
         self._some.set()
 
-    async def wait(self) -> Mapping[str, str]:
-        """The changes, by turn; empty when there was none for a while, or the page closes."""
+    def wake(self) -> None:
+        """Look at once at what is not of a turn."""
+        self._some.set()
+
+    async def wait(self) -> Mapping[str, str] | None:
+        """The changes, by turn; None when there was none for a while, or the page closes."""
         waits = [asyncio.ensure_future(event.wait()) for event in (self._some, self._closing)]
         try:
-            await asyncio.wait(waits, timeout=HEARTBEAT, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waits, timeout=HEARTBEAT, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
         self._some.clear()
         changes, self._changes = self._changes, {}
-        return changes
+        return changes if done else None
 
 
 class _Server(uvicorn.Server):

@@ -5,7 +5,7 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from hmac import compare_digest
 from importlib.resources import files as resources
 from typing import TYPE_CHECKING, Any
@@ -115,6 +115,22 @@ class Handlers:
         turn = body.get("turn")
         return await self._act(body["name"], _id(body, "thread"), turn if isinstance(turn, str) else None)
 
+    async def setup(self, request: Request) -> Response:
+        """What a person decides about set-up: try again, or take one of the choices."""
+        body = await _body(request)
+        if self._room.setup is not None:
+            choice = body.get("choice")
+            if isinstance(choice, str):
+                self._room.setup.choose(choice)
+            else:
+                self._room.setup.again()
+        return JSONResponse({})
+
+    async def doctor(self, request: Request) -> Response:
+        """The check-up. It starts a container of its own, so it is done when somebody asks for it."""
+        findings = await self._room.setup.diagnose() if self._room.setup is not None else []
+        return JSONResponse([asdict(finding) for finding in findings])
+
     async def upload(self, request: Request) -> Response:
         """One file, as the body; it goes to disk as it comes."""
         name = request.query_params.get("name", "")[:255].strip() or "file"
@@ -218,6 +234,8 @@ def application(room: "Web", inbox: Inbox) -> Starlette:
             Route("/api/questions/{turn}/again", do.again, methods=["POST"]),
             Route("/api/demo", do.demo, methods=["POST"]),
             Route("/api/actions", do.act, methods=["POST"]),
+            Route("/api/setup", do.setup, methods=["POST"]),
+            Route("/api/doctor", do.doctor, methods=["POST"]),
             Route("/api/uploads", do.upload, methods=["POST"]),
             Route("/api/events", do.events),
             Route("/files/{seal}/{digest}/{size:int}/{kind:path}", do.file),

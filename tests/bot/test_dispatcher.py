@@ -15,8 +15,10 @@ from bot.dispatcher import Dispatcher
 from bot.files import open_folder
 from bot.ports import Journal
 from bot.sessions import Sessions
+from bot.settings import Settings, read
+from bot.setup import Setup
 from bot.turns import NO_MODEL, Line, Means
-from bot.types import Action, Asker, Attachment, Card, Place, Question, Receipt, ThreadRef, Turn, turn_id
+from bot.types import Action, Asker, Attachment, Card, Finding, Place, Question, Receipt, ThreadRef, Turn, turn_id
 from sandbox import Spec
 from sandbox.docker import connect
 
@@ -78,6 +80,10 @@ class SlowJournal:
         return await self._records.unfinished()
 
 
+async def nothing() -> list[Finding]:
+    return []
+
+
 @asynccontextmanager
 async def working(
     home: Path, chat: RecordingChat, wrap: Callable[[Journal], Any] = lambda records: records
@@ -89,7 +95,9 @@ async def working(
     ):
         files = open_folder(home / "files")
         sessions = Sessions(engine, Spec("cellmate-sandbox:latest"), files, records, idle=900, most=4)
-        means = Means(wrap(records), files, sessions, None, Line(2), steps=20, files_a_turn=20)
+        no_model = read(Settings).model_copy(update={"home": home, "model": "none"})
+        setup = Setup(no_model, asks=False, diagnose=nothing)
+        means = Means(wrap(records), files, sessions, setup, Line(2), steps=20, files_a_turn=20)
         dispatcher = Dispatcher({"test": chat}, means)
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
@@ -100,9 +108,11 @@ async def working(
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     """What is put on record once a card has been shown is there a moment after it."""
-    async with asyncio.timeout(20):
-        while not await holds():
-            await asyncio.sleep(0.02)
+    for _ in range(1_000):
+        if await holds():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it has not come on record in 20 s")
 
 
 def question(key: str, text: str = "hello?", asker: Asker = ADA) -> Question:

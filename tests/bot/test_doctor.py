@@ -36,6 +36,7 @@ SOUND = About(
 
 def settings(home: Path, **changes: Any) -> Settings:
     nothing: dict[str, Any] = {"openai_api_key": "", "openai_base_url": "", "image": IMAGE}
+    nothing["model"] = "openai" if changes.get("openai_base_url") else "none"
     return Settings(home=home, **(nothing | changes))
 
 

@@ -21,21 +21,22 @@ def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("environment", "uses"),
+    ("environment", "source"),
     [
-        ({}, False),
-        ({"OPENAI_API_KEY": "k"}, True),
-        ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, True),
-        ({"OPENAI_API_KEY": "k", "CELLMATE_MODEL": "none"}, False),
-        ({"CELLMATE_MODEL": "openai"}, True),
+        ({}, ""),
+        ({"OPENAI_API_KEY": "k"}, "openai"),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, "openai"),
+        ({"OPENAI_API_KEY": "k", "CELLMATE_MODEL": "none"}, "none"),
+        ({"CELLMATE_MODEL": "openai"}, "openai"),
+        ({"CELLMATE_MODEL": "local", "OPENAI_API_KEY": "k"}, "local"),
     ],
 )
-def test_a_key_or_url_turns_the_model_on(environment: dict[str, str], uses: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_answers_come_from(environment: dict[str, str], source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "CELLMATE_MODEL"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert read(Settings).uses_model is uses
+    assert read(Settings).source == source
 
 
 def test_the_documented_table_is_the_one_in_force() -> None:

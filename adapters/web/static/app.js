@@ -3,6 +3,7 @@
 import { attach, limit, start } from "./composer.js";
 import { $, call, h, newId, notice, say } from "./dom.js";
 import { markdown, show } from "./message.js";
+import { setup } from "./setup.js";
 
 let thread = null; // the one shown; null: a new one
 const opened = () => decodeURIComponent(location.hash.match(/^#\/(.+)$/)?.[1] ?? "") || null;
@@ -116,6 +117,7 @@ function listen() {
     limit(JSON.parse(event.data).most);
     open(opened()).catch((problem) => notice(problem.message));
   });
+  events.addEventListener("setup", (event) => setup(JSON.parse(event.data)));
   events.addEventListener("threads", (event) => list(JSON.parse(event.data)));
   events.addEventListener("message", (event) => {
     const { thread: id, message } = JSON.parse(event.data);
