@@ -183,7 +183,7 @@ class Presenter:
         if items is not None:
             self._items = tuple(items)
         self._live = replace(self._live, **changes)
-        if self._began is None and self._live.state == "working":
+        if self._began is None and changes.get("state") == "working":
             self._began = time.monotonic()
         self._revision += 1
         self._changed.set()

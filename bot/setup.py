@@ -161,7 +161,7 @@ class Setup:
             await self._embed(held)
             return
         base_url, _, name = choice.partition(" ")
-        await self._connect(held, base_url or settings.openai_base_url, name or settings.model_name, settings.model_mode)
+        await self._connect(held, base_url or settings.openai_base_url, name or settings.model_name, mode=settings.model_mode)
         self._set("model", state="done", said=name or settings.model_name)
 
     async def _embed(self, held: AsyncExitStack) -> None:
@@ -180,20 +180,20 @@ class Setup:
         weights = await embedded.fetch(self._settings.cache.expanduser(), self._settings.model_weights, tell)
         self._set("model", state="running", said="Loading the small demo model", done=None, total=None)
         url = await held.enter_async_context(embedded.serve(weights, self._settings.model_threads))
-        await self._connect(held, url, "embedded", "fenced")
+        await self._connect(held, url, "embedded", mode="fenced", budget=embedded.CONTEXT)
         self.label = DEMO_MODEL
         self._set("model", state="done", said=DEMO_MODEL[0].upper() + DEMO_MODEL[1:] + ".")
 
-    async def _connect(self, held: AsyncExitStack, base_url: str, name: str, mode: str) -> None:
+    async def _connect(self, held: AsyncExitStack, base_url: str, name: str, **how: Any) -> None:
         settings = self._settings
         self.model = await held.enter_async_context(
             import_module("bot.models.chat_completions").connect(
                 api_key=settings.openai_api_key.get_secret_value(),
                 base_url=base_url or None,
                 model=name,
-                mode=mode,
                 report=report,
                 patience=settings.model_patience,
+                **how,
             )
         )
 

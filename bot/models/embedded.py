@@ -1,0 +1,127 @@
+"""The demo model on this machine: llama.cpp's own server in a child process, reached through the same client as any other."""
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import aiohttp
+import structlog
+
+from bot.errors import ConfigError
+from bot.models.weights import Progress, Tell, Weights, fetch
+
+__all__ = ["CONTEXT", "Progress", "Tell", "Weights", "fetch", "serve"]
+
+log = structlog.get_logger()
+
+CONTEXT = 20_000
+"""Characters of a conversation that its 8,192 tokens hold, with room for an answer."""
+_LOAD = 180.0
+"""Seconds in which a gigabyte is read and laid out, on a slow disk too."""
+_DEATHS = 5
+"""So many within a minute, and it is not started again."""
+
+
+@asynccontextmanager
+async def serve(weights: Path, threads: int = 0, program: Sequence[str] = ()) -> AsyncIterator[str]:
+    """The base URL of a server that has loaded `weights`. It is started again when it dies, at the same address.
+
+    `threads`: 0 for as many as this process may use cores. `program`: another server, given weights, port and threads.
+    Raises `ConfigError` when it cannot be started, with its last words.
+    """
+    if not program and find_spec("xllamacpp") is None:
+        raise ConfigError("The demo model needs a part that is not installed. Type: pip install 'cellmate[local]'")
+    port = _free_port()
+    command = (*(program or (sys.executable, "-m", "bot.models.llama_server")), str(weights), str(port))
+    server = _Server((*command, str(threads or len(os.sched_getaffinity(0)))), port)
+    try:
+        await server.start()
+        keeper = asyncio.create_task(server.keep(), name="demo model")
+        try:
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            keeper.cancel()
+            await asyncio.wait({keeper})
+    finally:
+        await server.end()
+
+
+class _Server:
+    """The child."""
+
+    def __init__(self, command: Sequence[str], port: int) -> None:
+        self._command, self._port = command, port
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._words: deque[str] = deque(maxlen=8)
+
+    async def start(self) -> None:
+        """Returns when it answers. Raises `ConfigError` when it ends first, or takes too long."""
+        await self.end()
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is the bot's, which finishes what it says first
+        )
+        self._reading = asyncio.create_task(self._read(self._process))
+        try:
+            async with asyncio.timeout(_LOAD), aiohttp.ClientSession() as session:
+                while not await self._healthy(session):
+                    if self._process.returncode is not None:
+                        await self._reading
+                        raise ConfigError(f"The demo model's server ended at once: {' '.join(self._words)[-600:]}")
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise ConfigError(f"The demo model was not loaded within {_LOAD:.0f} s.") from None
+
+    async def keep(self) -> None:
+        """Start it again whenever it has died, until it dies as soon as it is up."""
+        deaths: deque[float] = deque(maxlen=_DEATHS)
+        while True:
+            assert self._process is not None
+            status = await self._process.wait()
+            log.error("the demo model's server died and is started again", status=status)
+            deaths.append(time.monotonic())
+            if len(deaths) == _DEATHS and deaths[-1] - deaths[0] < 60:
+                log.error("the demo model's server dies again and again: given up", said=list(self._words))
+                return
+            try:
+                await self.start()
+            except ConfigError as problem:
+                log.error("the demo model's server did not come back", problem=str(problem))
+
+    async def end(self) -> None:
+        if self._process is None or self._reading is None:
+            return
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        await self._reading
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        with suppress(ValueError):  # a line longer than any that says something
+            async for line in process.stderr:
+                self._words.append(line.decode(errors="replace").strip())
+
+    async def _healthy(self, session: aiohttp.ClientSession) -> bool:
+        try:
+            async with session.get(f"http://127.0.0.1:{self._port}/health") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
