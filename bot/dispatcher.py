@@ -3,13 +3,12 @@ them, and takes them up again after a restart. The one place where a turn's task
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import structlog
 
 from bot.commands import COMMANDS
-from bot.errors import CellmateError, ConfigError
+from bot.errors import CellmateError
 from bot.policy import admit
 from bot.ports import Chat
 from bot.text import fence, shorten
@@ -132,9 +131,8 @@ class Dispatcher:
                     await self._means.journal.append(entry.run.question.id, Said("note", PAUSED))
 
     async def _take_over(self) -> None:
-        with suppress(ConfigError):  # whoever asks is told
-            await self._means.setup.ready(lambda _: None, model=False)
-            await self._means.sessions.take_over()
+        await self._means.setup.sandbox()
+        await self._means.sessions.take_over()
 
     async def _drain(self) -> None:
         tasks = [entry.task for entries in self._threads.values() for entry in entries if entry.task]

@@ -116,6 +116,10 @@ class Setup(Protocol):
         """
         ...
 
+    async def sandbox(self) -> None:
+        """Returns once cells can run, however often it has failed before."""
+        ...
+
     def stages(self) -> tuple[Stage, ...]:
         """How far it is."""
         ...

@@ -78,6 +78,12 @@ class Setup:
                 raise ConfigError(f"Cellmate's set-up has not worked out: {failed.said} Once that is mended, ask again.")
             tell(_waiting_for(missing[0]))
 
+    async def sandbox(self) -> None:
+        """See `bot.ports.Setup.sandbox`."""
+        async for _ in self.changes():
+            if all(stage.state == "done" for name, stage in self._stages.items() if name != "model"):
+                return
+
     def again(self) -> None:
         """See `bot.ports.Setup.again`."""
         self._again.set()
@@ -167,7 +173,7 @@ class Setup:
     async def _embed(self, held: AsyncExitStack) -> None:
         if find_spec("xllamacpp") is None and self._settings.setup is not None:
             await self._prepare("local", "model")
-        embedded = import_module("bot.models.embedded")
+        embedded = await asyncio.to_thread(import_module, "bot.models.embedded")
         last = 0.0
 
         def tell(progress: Any) -> None:
@@ -186,8 +192,10 @@ class Setup:
 
     async def _connect(self, held: AsyncExitStack, base_url: str, name: str, **how: Any) -> None:
         settings = self._settings
+        # In a thread: the package is large, and the page is to go on answering.
+        api = await asyncio.to_thread(import_module, "bot.models.chat_completions")
         self.model = await held.enter_async_context(
-            import_module("bot.models.chat_completions").connect(
+            api.connect(
                 api_key=settings.openai_api_key.get_secret_value(),
                 base_url=base_url or None,
                 model=name,
@@ -201,7 +209,8 @@ class Setup:
         """Nothing is set: what was chosen before, else what somebody chooses now between the servers that listen here and the
         embedded model. Without a page, and without such a server, it is the embedded one."""
         kept = self._settings.home / "model.json"
-        found = await import_module("bot.models.nearby").listening()
+        nearby = await asyncio.to_thread(import_module, "bot.models.nearby")
+        found = await nearby.listening()
         servers = {f"{server.base_url} {model}": f"{model} ({server.name})" for server in found for model in server.models[:8]}
         with suppress(OSError, ValueError):
             before = json.loads(await asyncio.to_thread(kept.read_text))
@@ -241,7 +250,7 @@ class _ProgramFailed(ConfigError):
     def __init__(self, said: Sequence[str]) -> None:
         ours = [line.removeprefix("cellmate: ") for line in said if line.startswith("cellmate: ")]
         super().__init__(ours[-1] if ours else "It ended without a word.")
-        self.log = "\n".join(said)
+        self.log = "\n".join(said) if len(said) > 1 else ""
 
 
 async def _words(process: asyncio.subprocess.Process, said: list[str]) -> None:

@@ -106,8 +106,7 @@ async def build(
         spec = _spec(settings)
         setup = Setup(settings, asks=NEWCOMERS in connect, diagnose=partial(diagnose, settings))
         label = f"{await journal.installation()}.{slot}"
-        ready = partial(setup.ready, lambda _: None, model=False)
-        connecting = import_module("sandbox.docker").connect(label, spec, pool=settings.pool, ready=ready)
+        connecting = import_module("sandbox.docker").connect(label, spec, pool=settings.pool, ready=setup.sandbox)
         try:
             engine = await stack.enter_async_context(connecting)
         except ValueError as problem:

@@ -39,6 +39,7 @@ def test_every_lock_is_there() -> None:
     assert [lock.name for lock in LOCKS] == [
         "requirements-build.lock",
         "requirements-dev.lock",
+        "requirements-local.lock",
         "requirements-sandbox.lock",
         "requirements.lock",
     ]

