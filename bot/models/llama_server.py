@@ -19,8 +19,6 @@ def main(weights: str, port: int, threads: int) -> None:
     params.n_parallel = 1  # one slot keeps its cache: of a turn's growing conversation only what is new is read
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.use_jinja = True
-    params.sampling.temp = 0.0  # code wants the likeliest word; and the same question gets the same answer
-    params.n_predict = 1024  # a small model that has lost its way goes on for ever
     params.sampling.temp = 0.0  # a small model strays as soon as it may
     params.n_predict = 1_024  # and does not always find an end
     server = xllamacpp.Server(params)
