@@ -200,7 +200,14 @@ async def test_only_the_asker_may_start_a_thread_afresh(tmp_path: Path) -> None:
         await inbox.accept(asked)
         await chat.final(asked.id)
         refused = await inbox.act(action("reset", asker=BOB))
-        done = await inbox.act(action("reset", asker=ADA))
+        done: Card | None = None
+
+        async def reset() -> bool:
+            nonlocal done
+            done = await inbox.act(action("reset", asker=ADA))
+            return done is None or "running" not in done.text
+
+        await until(reset)
         assert refused is not None and refused.text == "Only the person who asked here can do that."
         assert done is not None and done.audience == "thread" and "afresh" in done.text
 
