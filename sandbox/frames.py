@@ -29,6 +29,9 @@ class State:
     boot: str
     key: str | None
     ready: bool
+    """A cell can run."""
+    warm: bool
+    """It can run with the heavy libraries loaded."""
     cell: str | None
     """The current or the last cell's id."""
     running: bool
@@ -65,6 +68,7 @@ def state(payload: bytes) -> State:
         boot=_string(value, "boot", 200),
         key=None if key is None else _raw(key),
         ready=value.get("ready") is True,
+        warm=value.get("warm") is True,
         cell=_raw(cell["id"]) if "id" in cell else None,
         running=cell.get("running") is True,
     )

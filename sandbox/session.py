@@ -116,6 +116,10 @@ class Link:
         """Wait until a cell can run."""
         return await self._until(lambda state: state.ready, seconds)
 
+    async def warm_up(self, seconds: float) -> State:
+        """Have it load the heavy libraries, and wait until a cell can run with them."""
+        return await self._ask(wire.WARM, {}, lambda state: state.warm, seconds)
+
     async def claim(self, key: str, seconds: float) -> State:
         """Make the sandbox `key`'s own."""
         return await self._ask(wire.CLAIM, {"key": key}, lambda state: state.key == key, seconds)

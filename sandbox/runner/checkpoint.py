@@ -13,7 +13,7 @@ import warnings
 import zlib
 from typing import Any, NoReturn
 
-from . import processes, wire
+from . import libraries, processes, wire
 from .channel import Cancelled, Channel
 
 namespace: dict[str, Any] = {}
@@ -173,6 +173,7 @@ class _Namespace:
 
 
 def _dump(value: Any, writer: _Writer) -> None:
+    libraries.load("cloudpickle")
     import cloudpickle
 
     if isinstance(value, io.IOBase):

@@ -94,6 +94,8 @@ class Zygote:
     def __init__(self, reactor: Reactor, uid: int, frame: Callable[[wire.Frame], None], gone: Callable[[], None]) -> None:
         self._reactor, self._uid, self._frame, self._gone = reactor, uid, frame, gone
         self.pid = 0
+        self.warm = False
+        self._asked = False
         self._born = 0.0
         self.start()
 
@@ -101,6 +103,7 @@ class Zygote:
         """Start a fresh interpreter under the code's user: it shares no memory with PID 1."""
         ours, theirs = socket.socketpair()
         self._born = time.monotonic()
+        self.warm = self._asked = False
         try:
             self.pid = os.fork()
         except OSError:
@@ -115,6 +118,12 @@ class Zygote:
         self.peer = Peer(self._reactor, ours, wire.LOCAL, self._frame, self.end)
         if again:
             self._gone()
+
+    def warm_up(self) -> None:
+        """Have it load the heavy libraries, once; it says when it has."""
+        if not self._asked:
+            self._asked = True
+            self.peer.send(wire.WARM)
 
     def fork(self, descriptors: list[int]) -> bool:
         """Ask for a kernel with these descriptors: control, stdout, stderr."""
@@ -161,6 +170,10 @@ class Kernel:
     ) -> None:
         self.pid = 0
         self.ready = False
+        self.fresh = True
+        """Nothing has run in it, so there is nothing to lose."""
+        self.warm = zygote.warm
+        """It comes with the heavy libraries loaded."""
         self.oom_kills = processes.oom_kills()
         self._reactor, self._printed = reactor, printed
         self._paused = True
@@ -180,6 +193,7 @@ class Kernel:
 
     def run(self, number: int, cell: dict[str, Any]) -> None:
         """Start a cell; what it says at its end carries the number."""
+        self.fresh = False
         self.control.send(wire.CELL, number, wire.pack(cell))
 
     def signal(self, number: int) -> None:

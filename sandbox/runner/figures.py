@@ -34,20 +34,11 @@ _state = _State()
 _true_savefig: Callable[..., Any] | None = None
 
 
-def install(shell: object) -> None:
-    """Take over `plt.show`, `Figure.savefig`, `Image.show` and plotly's `show`."""
-    global _true_savefig
-    pyplot: Any = sys.modules.get("matplotlib.pyplot")
-    if pyplot:
-        figure: Any = sys.modules["matplotlib.figure"].Figure
-        _true_savefig = figure.savefig
-        figure.savefig = _savefig
-        figure.show = lambda self, *_, **__: _save_figure(self)
-        pyplot.show = lambda *_, **__: collect()
-    show: Any = sys.modules.get("PIL.ImageShow")
-    if show:
-        viewer = type("Viewer", (show.Viewer,), {"show": lambda self, image, **_: bool(_save_image(image)) or True})
-        show.register(viewer, 0)
+def install() -> None:
+    """Take over `plt.show`, `Figure.savefig`, `Image.show` and plotly's `show`, each once its library is imported."""
+    sys.meta_path.insert(0, _AfterImport("matplotlib.figure", _patch_figure))
+    sys.meta_path.insert(0, _AfterImport("matplotlib.pyplot", _patch_pyplot))
+    sys.meta_path.insert(0, _AfterImport("PIL.ImageShow", _patch_pil))
     sys.meta_path.insert(0, _AfterImport("plotly.basedatatypes", _patch_plotly))
 
 
@@ -199,6 +190,22 @@ def _save_plotly(figure: Any) -> None:
     _state.notes.append(f"{name} is an interactive HTML page: open it in a browser")
 
 
+def _patch_figure(module: Any) -> None:
+    global _true_savefig
+    _true_savefig = module.Figure.savefig
+    module.Figure.savefig = _savefig
+    module.Figure.show = lambda self, *_, **__: _save_figure(self)
+
+
+def _patch_pyplot(module: Any) -> None:
+    module.show = lambda *_, **__: collect()
+
+
+def _patch_pil(module: Any) -> None:
+    viewer = type("Viewer", (module.Viewer,), {"show": lambda self, image, **_: bool(_save_image(image)) or True})
+    module.register(viewer, 0)
+
+
 def _patch_plotly(module: Any) -> None:
     module.BaseFigure.show = module.BaseFigure._ipython_display_ = lambda self, *_, **__: _save_plotly(self)
 
@@ -219,7 +226,11 @@ class _AfterImport(importlib.abc.MetaPathFinder):
             load = spec.loader.exec_module
 
             def exec_module(module: Any) -> None:
-                load(module)
+                try:
+                    load(module)
+                except BaseException:
+                    sys.meta_path.insert(0, self)
+                    raise
                 self._then(module)
 
             vars(spec.loader)["exec_module"] = exec_module

@@ -21,7 +21,7 @@ from IPython.display import display
 from IPython.lib.pretty import pretty
 from traitlets.config import Config
 
-from . import checkpoint, figures, tables, wire
+from . import checkpoint, figures, libraries, tables, wire
 from .text import shorten
 
 _TEXT = 32 << 10
@@ -80,24 +80,20 @@ class Shell:
         self.notes: list[str] = []
         self._define()
         self._own = set(self._ns)
+        self._execute("1 + 1", "<warm-up>")
 
     def _define(self) -> None:
-        for name, module in (("np", "numpy"), ("pd", "pandas"), ("plt", "matplotlib.pyplot")):
-            if module in sys.modules:
-                self._ns[name] = sys.modules[module]
         self._ns |= {"display": display, "exit": _leave, "quit": _leave}
         builtins.input = _no_input
         vars(builtins).update(exit=_leave, quit=_leave)
-        figures.install(self)
+        figures.install()
         checkpoint.namespace = self._ns
 
     def warm_up(self) -> None:
-        """Do once what the first cell would pay for."""
+        """Do once, with the libraries loaded, what the first cell would pay for."""
         figures.warm_up()
-        self._execute("1 + 1", "<warm-up>")
         if pandas := sys.modules.get("pandas"):
             tables.table(pandas.DataFrame({"a": [1.5], "b": ["x"]}))
-        self._cells = 0
 
     # -- the loop
 
@@ -157,6 +153,7 @@ class Shell:
         try:
             self._running = True
             try:
+                self._predefine(request["code"])
                 value = self._execute(request["code"], f"<cell {self._cells}>")
                 outcome |= self._result(value)
                 figures.collect()
@@ -175,6 +172,13 @@ class Shell:
             with contextlib.suppress(Exception):
                 figures.collect()
         return outcome | figures.outcome() | {"notes": self.notes + figures.notes()}
+
+    def _predefine(self, code: str) -> None:
+        """np, pd and plt are there for whoever names them; for the others they cost nothing."""
+        for name in libraries.predefined(code):
+            if name not in self._ns:
+                with contextlib.suppress(ImportError):
+                    self._ns[name] = libraries.load(libraries.PREDEFINED[name])
 
     def _execute(self, code: str, name: str) -> Any:
         """Run all statements; the value of the last one if it is an expression without a semicolon after it."""
@@ -240,10 +244,7 @@ class Shell:
         return {
             name: value
             for name, value in list(self._ns.items())
-            if isinstance(name, str)
-            and not name.startswith("_")
-            and name not in hidden
-            and (name not in self._own or name in ("np", "pd", "plt"))
+            if isinstance(name, str) and not name.startswith("_") and name not in hidden and name not in self._own
         }
 
 

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from . import processes, wire
+from . import libraries, processes, wire
 from .children import Helper, Kernel, Zygote
 from .reactor import Peer, Reactor, Timer
 from .text import Transcript, clean, human, shorten
@@ -119,12 +119,25 @@ class Supervisor:
         """The zygote is a new one. A kernel that was asked of the old one will never come."""
         if not self._kernel.pid:
             self._kernel_ended(signal.SIGKILL)
+        else:
+            self._begin_waiting()
 
     def _from_zygote(self, frame: wire.Frame) -> None:
-        if frame.type == wire.FORKED and not self._kernel.pid:
+        if frame.type == wire.WARMED:
+            self._warmed()
+        elif frame.type == wire.FORKED and not self._kernel.pid:
             self._kernel.pid = frame.op
         elif frame.type == wire.EXITED and frame.op == self._kernel.pid:
             self._kernel_ended(int.from_bytes(frame.payload))
+
+    def _warmed(self) -> None:
+        """Kernels are warm from now on; one that has run nothing yet makes way for such a one."""
+        self._zygote.warm = True
+        if not self._kernel.pid:
+            self._kernel.warm = True  # its turn with the zygote is still to come
+            self._begin_waiting()
+        elif self._kernel.fresh:
+            self._kernel.signal(signal.SIGKILL)
 
     def _kernel_ended(self, status: int) -> None:
         """Take what it still said, clear up after it and have another."""
@@ -137,11 +150,15 @@ class Supervisor:
             processes.end_all()
         self._close_kernel_op("Python ended while it was at this")
         self._kernel = self._new_kernel()
-        self._tell_loss(kernel.ready and not restoring, _epitaph(status, oom, self._limits["memory"]))
+        self._tell_loss(not kernel.fresh and not restoring, _epitaph(status, oom, self._limits["memory"]))
 
     def _tell_loss(self, had_state: bool, why: str) -> None:
         """Say it with the cell that was running, else with the next one."""
-        cell = self._current if self._current and self._current.phase == "running" else None
+        cell = self._running
+        if cell and cell.stopping and not had_state and not cell.tries:
+            cell.outcome = {"reason": cell.stopping}
+            self._close_cell(cell)
+            return
         if cell and (cell.begun or cell.stopping or cell.tries == _HAND_OVERS):
             cell.outcome = {"reason": "died", "detail": why, "lost": True}
             if cell.stopping:
@@ -192,6 +209,9 @@ class Supervisor:
         elif frame.type == wire.CLAIM:
             self._key = str(request["key"])
             self._say_state()
+        elif frame.type == wire.WARM:
+            self._zygote.warm_up()
+            self._say_state()
         elif frame.type == wire.RUN:
             self._run(frame.op, request)
         elif frame.type == wire.INTERRUPT:
@@ -206,6 +226,7 @@ class Supervisor:
             "boot": self._boot,
             "key": self._key,
             "ready": self._kernel.ready,
+            "warm": self._kernel.ready and self._kernel.warm,
             "cell": {"id": cell.id, "running": cell is self._current} if cell else None,
         }
         self._send(wire.STATE, 0, state)
@@ -255,7 +276,21 @@ class Supervisor:
         self._kernel.drain()
         cell.phase = "running"
         cell.ticks = processes.ticks()
-        self._hand_over(cell)
+        self._begin_waiting()
+
+    @property
+    def _running(self) -> Cell | None:
+        return self._current if self._current and self._current.phase == "running" else None
+
+    def _begin_waiting(self) -> None:
+        """Hand the cell over; where it wants the heavy libraries and nothing has run yet, to the warm kernel that follows."""
+        cell = self._running
+        if not cell or cell.tries:
+            return
+        if self._kernel.fresh and not self._kernel.warm and libraries.wants_preloaded(cell.code):
+            self._zygote.warm_up()
+        else:
+            self._hand_over(cell)
 
     def _hand_over(self, cell: Cell) -> None:
         cell.tries += 1
@@ -452,6 +487,7 @@ class Supervisor:
             self._helper.peer.send(wire.OPEN, frame.op, frame.payload)
 
     def _open_kernel_op(self, frame: wire.Frame) -> None:
+        self._kernel.fresh = False
         ours, theirs = socket.socketpair()
         self._kernel_op = Peer(self.reactor, ours, wire.LOCAL, self._from_kernel_op, self._kernel_op_gone)
         sent = self._kernel.control.send_with([theirs.fileno()], wire.OPEN, frame.op, frame.payload)

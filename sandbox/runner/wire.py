@@ -28,17 +28,17 @@ PADDING = PREFIX + MAX_PAYLOAD
 """So many zeros complete any frame that was cut off, so that the next one is read at once."""
 
 # Host to sandbox
-HELLO, CLAIM, RUN, INTERRUPT, OPEN, END, CANCEL = 1, 2, 3, 4, 5, 6, 7
+HELLO, CLAIM, RUN, INTERRUPT, OPEN, END, CANCEL, WARM = 1, 2, 3, 4, 5, 6, 7, 8
 # Both ways
 DATA, CREDIT = 16, 17
 # Sandbox to host
 STATE, EVENT, NOTE, DONE, REFUSED = 32, 33, 34, 35, 36
 # Between PID 1 and its children
-FORK, FORKED, EXITED, READY, CELL, BEGUN, FINISHED, SCAN = 64, 65, 66, 67, 68, 69, 70, 71
+FORK, FORKED, EXITED, READY, CELL, BEGUN, FINISHED, SCAN, WARMED = 64, 65, 66, 67, 68, 69, 70, 71, 72
 
 TYPES = frozenset(
-    (HELLO, CLAIM, RUN, INTERRUPT, OPEN, END, CANCEL, DATA, CREDIT, STATE, EVENT, NOTE, DONE, REFUSED)
-) | frozenset(range(FORK, SCAN + 1))
+    (HELLO, CLAIM, RUN, INTERRUPT, OPEN, END, CANCEL, WARM, DATA, CREDIT, STATE, EVENT, NOTE, DONE, REFUSED)
+) | frozenset(range(FORK, WARMED + 1))
 
 
 class Frame(NamedTuple):

@@ -1,8 +1,10 @@
-"""Imports the heavy libraries once; every kernel is forked from here, so a lost one is back in milliseconds."""
+"""Every kernel is forked from here, so a lost one is back in milliseconds.
+
+Once asked to be warm it loads the heavy libraries, and the kernels forked from then on have them.
+"""
 
 import contextlib
 import gc
-import importlib
 import os
 import select
 import shutil
@@ -11,15 +13,14 @@ import socket
 import sys
 from pathlib import Path
 
-from . import kernel, processes, wire
-
-_PRELOAD = ("numpy", "pandas", "matplotlib.pyplot", "PIL.Image", "PIL.ImageShow", "cloudpickle")
+from . import kernel, libraries, processes, wire
 
 
-def _preload() -> None:
-    for name in _PRELOAD:
-        with contextlib.suppress(ImportError):  # an image may leave a library out
-            importlib.import_module(name)
+def _warm_up(shell: kernel.Shell) -> None:
+    libraries.preload()
+    shell.warm_up()
+    gc.collect()
+    gc.freeze()
 
 
 def _copy_fonts() -> None:
@@ -33,6 +34,7 @@ def _copy_fonts() -> None:
 def _serve(channel: socket.socket, shell: kernel.Shell) -> None:
     """Fork on request, and tell of those that ended."""
     parser = wire.Parser(wire.LOCAL)
+    gc.freeze()
     wakeup, write = socket.socketpair()
     for end in (wakeup, write):
         end.setblocking(False)
@@ -51,6 +53,9 @@ def _serve(channel: socket.socket, shell: kernel.Shell) -> None:
                 if frame.type == wire.FORK and len(descriptors) == 3:
                     pid = _fork(channel, shell, descriptors)
                     channel.sendall(wire.encode(wire.LOCAL, wire.FORKED, pid))
+                elif frame.type == wire.WARM:
+                    _warm_up(shell)
+                    channel.sendall(wire.encode(wire.LOCAL, wire.WARMED))
 
 
 def _report(channel: socket.socket, wakeup: socket.socket) -> None:
@@ -91,6 +96,7 @@ def _become_kernel(shell: kernel.Shell, descriptors: list[int]) -> None:
         os.set_inheritable(control, False)
         processes.show()
         processes.prefer_for_oom(900)
+        sys.path.insert(0, "")  # not before: nothing that we load is to come from the workspace
         shell.serve(socket.socket(fileno=control))
     finally:
         os._exit(0)
@@ -103,10 +109,4 @@ def main(arguments: list[str]) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir("/workspace")
     _copy_fonts()
-    _preload()
-    shell = kernel.Shell()
-    shell.warm_up()
-    sys.path.insert(0, "")
-    gc.collect()
-    gc.freeze()
-    _serve(channel, shell)
+    _serve(channel, kernel.Shell())

@@ -13,7 +13,7 @@ import pytest
 from sandbox import Limits, SandboxDown, SandboxLost, Spec, Started
 from sandbox.docker import DockerEngine, connect
 from sandbox.runner import wire
-from tests.cells import chunks, get, run
+from tests.cells import Outcome, chunks, get, run
 from tests.engine import IMAGE, docker_engine, missing, remove_all
 
 pytestmark = pytest.mark.engine
@@ -133,6 +133,40 @@ async def test_the_pool_is_filled_and_emptied(instance: str) -> None:
         await _filled(engine)
         assert waiting not in [container.id for container in engine._ready]
     assert await _containers(instance) == []
+
+
+_LOADED = "import sys\n[name for name in ('num' + 'py', 'pan' + 'das', 'mat' + 'plotlib.pyplot') if name in sys.modules]"
+
+
+async def test_heavy_libraries_are_loaded_for_whoever_needs_them(instance: str) -> None:
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        assert (await run(session, f"kept = 1\n{_LOADED}")).value == "[]"
+        assert (await run(session, "np.arange(3).sum() + kept")).value == "np.int64(4)", "the variables of a light start stay"
+        assert (await run(session, "plt.plot([1, 2]); plt.title('T')")).files[0].alt.startswith("Line chart 'T'")
+        await run(session, "import os; os._exit(0)")
+        both = await run(session, f"pd.Series([1]).sum()\n{_LOADED}")
+        assert both.value == "['numpy', 'pandas', 'matplotlib.pyplot']", "a fresh kernel comes with all of them"
+
+
+async def test_stop_while_the_libraries_load_costs_nothing(instance: str) -> None:
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        outputs = []
+        async for output in session.run("c1", "import pandas\nimport time\ntime.sleep(20)"):
+            if isinstance(output, Started):
+                await session.interrupt()
+            outputs.append(output)
+        ended = Outcome(outputs).ended
+        assert (ended.reason, ended.lost) == ("interrupted", False)
+        assert (await run(session, "pd.Series([1, 2]).sum()")).value == "np.int64(3)"
+
+
+async def test_a_waiting_container_has_the_libraries_loaded(instance: str) -> None:
+    async with connect(instance, SPEC, pool=1) as engine:
+        await _filled(engine)
+        session = await engine.session("thread", SPEC)
+        assert (await run(session, _LOADED)).value == "['numpy', 'pandas', 'matplotlib.pyplot']"
 
 
 async def test_leaving_keeps_claimed_and_entering_deletes_the_rest(instance: str) -> None:
