@@ -111,7 +111,7 @@ async def _doctor(settings: Settings, as_json: bool, patience: float) -> None:
 @slack.command()
 def manifest() -> None:
     """Print the app manifest to paste when the Slack app is made."""
-    print(json.dumps(import_module("adapters.slack").manifest(), indent=2))
+    print(json.dumps(import_module("adapters.slack.manifest").manifest(), indent=2))
 
 
 @discord.command()

@@ -89,7 +89,8 @@ def chosen(only: Sequence[str]) -> dict[str, Connect]:
 
 
 def _connector(room: Any, settings: Any) -> Connect:
-    return lambda files: room.connect(settings, files)
+    connect = room.connect  # looked up now: a room may load its packages then, and that is nothing for an event loop
+    return lambda files: connect(settings, files)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Bring a journal's tables up to date with Alembic, from the steps in `migrations/`.
+"""Bring a journal's tables up to date with Alembic, from the steps in `migrations/`; its package is loaded only for that.
 
 Alembic's own `env.py` is left out: it would be read from disk on the event loop. The steps are loaded before, in a thread.
 """

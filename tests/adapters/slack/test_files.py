@@ -2,7 +2,8 @@
 
 import pytest
 
-from adapters.slack import Slack, connect, manifest
+from adapters.slack import Slack, connect
+from adapters.slack.manifest import manifest
 from bot.errors import ConfigError, Refused
 from bot.types import Attachment
 from tests.adapters.slack.conftest import Connect, Store, settings
