@@ -31,6 +31,11 @@ class Reactor:
         self._selector = selectors.DefaultSelector()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
+        self._soon: list[Callable[[], None]] = []
+
+    def soon(self, act: Callable[[], None]) -> None:
+        """Call `act` once, when what is ready now has been seen to."""
+        self._soon.append(act)
 
     def later(self, seconds: float, act: Callable[[], None]) -> Timer:
         """Call `act` once, `seconds` from now."""
@@ -62,7 +67,14 @@ class Reactor:
                 if events & selectors.EVENT_READ and readable and current is not None and current.data == key.data:
                     readable()
 
+    def _act_soon(self) -> None:
+        while self._soon:
+            acts, self._soon = self._soon, []
+            for act in acts:
+                act()
+
     def _due(self) -> float | None:
+        self._act_soon()
         while self._timers:
             when, _, timer = self._timers[0]
             wait = when - time.monotonic()
@@ -72,6 +84,7 @@ class Reactor:
             if timer.act:
                 act, timer.act = timer.act, None
                 act()
+                self._act_soon()
         return None
 
 
@@ -91,7 +104,7 @@ class Peer:
         self._in, self._out = (ends.fileno(), ends.fileno()) if isinstance(ends, socket.socket) else ends
         self._token, self._parser = token, wire.Parser(token)
         self._pending = bytearray()
-        self._paused = False
+        self._paused = self._waits = False
         self.closed = False
         for fd in {self._in, self._out}:
             os.set_blocking(fd, False)
@@ -109,16 +122,16 @@ class Peer:
             self._watch()
 
     def send(self, type: int, op: int = 0, payload: bytes = b"") -> None:
-        """Queue a frame."""
+        """Queue a frame; those of one moment leave together."""
         if self.closed:
             return
-        idle = not self._pending
+        if not self._pending:
+            self._reactor.soon(self._write)
         self._pending += wire.encode(self._token, type, op, payload)
-        if idle:
-            self._write()
 
     def send_with(self, descriptors: Sequence[int], type: int, op: int = 0, payload: bytes = b"") -> bool:
         """Send a small frame and descriptors at once; False when the peer does not read."""
+        self._write()
         if self.closed or self._pending or self._socket is None:
             return False
         data = wire.encode(self._token, type, op, payload)
@@ -145,10 +158,10 @@ class Peer:
     def _watch(self) -> None:
         readable = None if self._paused else self._readable
         if self._in == self._out:
-            self._reactor.watch(self._in, readable, self._write if self._pending else None)
+            self._reactor.watch(self._in, readable, self._write if self._waits else None)
         else:
             self._reactor.watch(self._in, readable)
-            self._reactor.watch(self._out, None, self._write if self._pending else None)
+            self._reactor.watch(self._out, None, self._write if self._waits else None)
 
     def _readable(self) -> None:
         self._read()
@@ -170,6 +183,8 @@ class Peer:
         return True
 
     def _write(self) -> None:
+        if self.closed:
+            return
         try:
             while self._pending:
                 sent = os.write(self._out, memoryview(self._pending)[: 256 << 10])
@@ -179,7 +194,8 @@ class Peer:
         except OSError:
             self._pending.clear()
             self._reactor.later(0, self._fail)
-        if not self.closed:
+        if self._waits != bool(self._pending):
+            self._waits = not self._waits
             self._watch()
 
     def _fail(self) -> None:

@@ -76,6 +76,8 @@ class Supervisor:
         self._scan: tuple[int, Timer] | None = None
         self._scans = 0
         self._entries = bytearray()
+        self._files: dict[str, list[Any]] | None = {}
+        """The workspace as it was last handed out; None when somebody else has written to it since."""
         self._cells = 0
         self._missed = ""
         self._balancing = False
@@ -244,7 +246,10 @@ class Supervisor:
         cell = self._current = Cell(op, request)
         self._emit(cell, cell.started(), record=False)
         cell.timers.append(self.reactor.later(cell.seconds, lambda: self._stop(cell, "timeout", cell.grace)))
-        self._ask_scan()
+        if self._files is None:
+            self._ask_scan()
+        else:
+            self._begin(cell, self._files)
 
     def _replay(self, cell: Cell, op: int) -> None:
         self._flush()
@@ -263,12 +268,12 @@ class Supervisor:
         if not cell:
             return
         if cell.phase == "before":
-            cell.before = entries or {}
-            self._begin(cell)
+            self._begin(cell, entries or {})
         elif cell.phase == "after":
             self._end_cell(cell, entries)
 
-    def _begin(self, cell: Cell) -> None:
+    def _begin(self, cell: Cell, files: dict[str, list[Any]]) -> None:
+        cell.before = files
         if cell.stopping:
             cell.outcome = {"reason": cell.stopping}
             self._end_cell(cell, cell.before)
@@ -426,6 +431,7 @@ class Supervisor:
         self._emit(cell, ended)
 
     def _say_files(self, cell: Cell, entries: dict[str, list[Any]] | None) -> list[str]:
+        self._files = entries
         if entries is None:
             return ["the files of the workspace could not be listed"]
         drawn = {str(name): str(alt) for name, alt in _pairs(cell.outcome.get("figures"))}
@@ -484,6 +490,8 @@ class Supervisor:
         if what in ("variables", "save_variables", "load_variables"):
             self._open_kernel_op(frame)
         else:
+            if what in ("put", "load_files"):
+                self._files = None
             self._helper.peer.send(wire.OPEN, frame.op, frame.payload)
 
     def _open_kernel_op(self, frame: wire.Frame) -> None:
