@@ -57,6 +57,7 @@ class File:
     """Its path relative to the workspace, POSIX slashes, valid Unicode, no control characters."""
     size: int
     media_type: str
+    """By its first bytes and its name (`sandbox.media`); in a listing by its name alone."""
     figure: bool = False
     """Drawn by a cell (a matplotlib figure that was left open), as PNG."""
     alt: str = ""

@@ -182,7 +182,18 @@ def _table(value: object) -> Table | None:
 
 def _made(value: dict[str, Any]) -> File:
     name = safe_name(_string(value, "name", 4096))
-    return File(name, _count(value, "size"), media_type(name), value.get("figure") is True, _string(value, "alt", 2000))
+    kind = media_type(name, _head(value.get("head")))
+    return File(name, _count(value, "size"), kind, value.get("figure") is True, _string(value, "alt", 2000))
+
+
+def _head(value: object) -> bytes | None:
+    """A file's first bytes; None where they could not be read."""
+    if value is None:
+        return None
+    try:
+        return bytes.fromhex(_raw(value))[: wire.HEAD]
+    except ValueError as error:
+        raise ProtocolError("the first bytes are not in hexadecimal") from error
 
 
 def _ended(value: dict[str, Any]) -> Ended:

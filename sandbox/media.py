@@ -8,10 +8,8 @@ each format's own specification for the rest.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import PurePosixPath
-
-HEAD = 512
-"""First bytes that are enough to tell: the mark of a tar archive, the last to come, ends at 263."""
 
 _UNKNOWN = "application/octet-stream"
 _OFFICE = "application/vnd.openxmlformats-officedocument"
@@ -92,50 +90,51 @@ _BY_SUFFIX = {
 }
 
 
-def _named(*suffixes: str) -> list[str]:
-    return [_BY_SUFFIX[suffix] for suffix in suffixes]
+def _mark(pattern: bytes, *types: str) -> tuple[re.Pattern[bytes], tuple[str, ...]]:
+    return re.compile(pattern, re.DOTALL), types
 
 
-_BY_HEAD = tuple(
-    (re.compile(pattern, re.DOTALL), types)
-    for pattern, *types in (
-        (rb"\x89PNG\r\n\x1a\n", "image/png"),
-        (rb"\xff\xd8\xff", "image/jpeg"),
-        (rb"GIF8[79]a", "image/gif"),
-        (rb"RIFF.{4}WEBP", "image/webp"),
-        (rb"II\*\0|MM\0\*", "image/tiff"),
-        (rb"BM.{4}\0{4}", "image/bmp"),
-        (rb".{4}ftypavi[fs]", "image/avif"),
-        (rb".{4}ftyp(hei[cmsx]|mif1)", "image/heic"),
-        (rb"RIFF.{4}WAVE", "audio/wav"),
-        (rb"FORM.{4}AIF[FC]", "audio/aiff"),
-        (rb"fLaC", "audio/flac"),
-        (rb"MThd\x00{3}\x06", "audio/midi"),
-        (rb"\xff[\xf0\xf1\xf8\xf9]", "audio/aac"),
-        (rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", "audio/mpeg"),
-        (rb".{4}ftypM4[ABP]", "audio/mp4"),
-        (rb"OggS\0.{23}(\x80theora|fishead\0)", "video/ogg"),
-        (rb"OggS\0", "audio/ogg", "video/ogg"),
-        (rb"RIFF.{4}AVI ", "video/x-msvideo"),
-        (rb".{4}ftypqt", "video/quicktime"),
-        (rb".{4}ftyp", "video/mp4", "audio/mp4", "video/quicktime"),
-        (rb"\x1aE\xdf\xa3.{0,60}webm", "video/webm", "audio/webm"),
-        (rb"\x1aE\xdf\xa3", "video/x-matroska"),
-        (rb"%PDF-", "application/pdf"),
-        (rb"%!PS", "application/postscript"),
-        (rb"\{\\rtf", "application/rtf"),
-        (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/x-ole-storage", *_named(".doc", ".ppt", ".xls")),
-        (rb"PK(\x03\x04|\x05\x06|\x07\x08)", "application/zip", *_named(".docx", ".epub", ".ods", ".odt", ".pptx", ".xlsx")),
-        (rb"\x1f\x8b", "application/gzip"),
-        (rb"BZh[1-9]1AY&SY", "application/x-bzip2"),
-        (rb"\xfd7zXZ\0", "application/x-xz"),
-        (rb"\x28\xb5\x2f\xfd", "application/zstd"),
-        (rb"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
-        (rb".{257}ustar", "application/x-tar"),
-        (rb"PAR1", "application/vnd.apache.parquet"),
-        (rb"ARROW1\0\0", "application/vnd.apache.arrow.file"),
-        (rb"SQLite format 3\0", "application/vnd.sqlite3"),
-    )
+def _named(*suffixes: str) -> Iterator[str]:
+    return (_BY_SUFFIX[suffix] for suffix in suffixes)
+
+
+_BY_HEAD = (
+    _mark(rb"\x89PNG\r\n\x1a\n", "image/png"),
+    _mark(rb"\xff\xd8\xff", "image/jpeg"),
+    _mark(rb"GIF8[79]a", "image/gif"),
+    _mark(rb"RIFF.{4}WEBP", "image/webp"),
+    _mark(rb"II\*\0|MM\0\*", "image/tiff"),
+    _mark(rb"BM.{4}\0{4}", "image/bmp"),
+    _mark(rb".{4}ftypavi[fs]", "image/avif"),
+    _mark(rb".{4}ftyp(hei[cmsx]|mif1)", "image/heic"),
+    _mark(rb"RIFF.{4}WAVE", "audio/wav"),
+    _mark(rb"FORM.{4}AIF[FC]", "audio/aiff"),
+    _mark(rb"fLaC", "audio/flac"),
+    _mark(rb"MThd\x00{3}\x06", "audio/midi"),
+    _mark(rb"\xff[\xf0\xf1\xf8\xf9]", "audio/aac"),
+    _mark(rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", "audio/mpeg"),
+    _mark(rb".{4}ftypM4[ABP]", "audio/mp4"),
+    _mark(rb"OggS\0.{23}(\x80theora|fishead\0)", "video/ogg"),
+    _mark(rb"OggS\0", "audio/ogg", "video/ogg"),
+    _mark(rb"RIFF.{4}AVI ", "video/x-msvideo"),
+    _mark(rb".{4}ftypqt", "video/quicktime"),
+    _mark(rb".{4}ftyp", "video/mp4", "audio/mp4", "video/quicktime"),
+    _mark(rb"\x1aE\xdf\xa3.{0,60}webm", "video/webm", "audio/webm"),
+    _mark(rb"\x1aE\xdf\xa3", "video/x-matroska"),
+    _mark(rb"%PDF-", "application/pdf"),
+    _mark(rb"%!PS", "application/postscript"),
+    _mark(rb"\{\\rtf", "application/rtf"),
+    _mark(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/x-ole-storage", *_named(".doc", ".ppt", ".xls")),
+    _mark(rb"PK(\x03\x04|\x05\x06|\x07\x08)", "application/zip", *_named(".docx", ".epub", ".ods", ".odt", ".pptx", ".xlsx")),
+    _mark(rb"\x1f\x8b", "application/gzip"),
+    _mark(rb"BZh[1-9]1AY&SY", "application/x-bzip2"),
+    _mark(rb"\xfd7zXZ\0", "application/x-xz"),
+    _mark(rb"\x28\xb5\x2f\xfd", "application/zstd"),
+    _mark(rb"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
+    _mark(rb".{257}ustar", "application/x-tar"),
+    _mark(rb"PAR1", "application/vnd.apache.parquet"),
+    _mark(rb"ARROW1\0\0", "application/vnd.apache.arrow.file"),
+    _mark(rb"SQLite format 3\0", "application/vnd.sqlite3"),
 )
 _MARKED = frozenset(type for _, types in _BY_HEAD for type in types)
 _TEXT = frozenset(_BY_SUFFIX.values()) - _MARKED - {_UNKNOWN}
@@ -149,7 +148,7 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def media_type(name: str, head: bytes | None = None) -> str:
-    """The media type of a file; `application/octet-stream` where nothing tells. `head`: its first `HEAD` bytes, where known."""
+    """A file's media type; `application/octet-stream` where nothing tells. `head`: its first `wire.HEAD` bytes, where known."""
     named = _BY_SUFFIX.get(PurePosixPath(name).suffix.lower(), _UNKNOWN)
     if head is None:
         return named

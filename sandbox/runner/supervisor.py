@@ -39,6 +39,7 @@ class Cell:
         self.began = time.monotonic()
         self.ticks = 0
         self.before: dict[str, list[Any]] = {}
+        self.after: dict[str, list[Any]] | None = None
         self.op_of_kernel = 0
         self.phase = "before"
         self.begun = False
@@ -51,6 +52,10 @@ class Cell:
     def started(self) -> dict[str, Any]:
         """The first event, also of a replay."""
         return {"t": "started", "elapsed": time.monotonic() - self.began}
+
+    def changed(self) -> list[tuple[str, list[Any]]]:
+        """Files that are new or changed since it began."""
+        return [(name, entry) for name, entry in (self.after or {}).items() if self.before.get(name) != entry]
 
     def record(self, event: dict[str, Any]) -> None:
         """Keep an event; adjacent text becomes one."""
@@ -75,6 +80,7 @@ class Supervisor:
         self._nonce = ""
         self._scan: tuple[int, Timer] | None = None
         self._scans = 0
+        self._asked = b""
         self._entries = bytearray()
         self._cells = 0
         self._missed = ""
@@ -266,12 +272,20 @@ class Supervisor:
             cell.before = entries or {}
             self._begin(cell)
         elif cell.phase == "after":
-            self._end_cell(cell, entries)
+            cell.after = entries
+            cell.phase = "heads"
+            if names := [name for name, _ in self._handed(cell)]:
+                self._ask_scan(names)
+            else:
+                self._end_cell(cell, {})
+        elif cell.phase == "heads":
+            self._end_cell(cell, entries or {})
 
     def _begin(self, cell: Cell) -> None:
         if cell.stopping:
             cell.outcome = {"reason": cell.stopping}
-            self._end_cell(cell, cell.before)
+            cell.after = cell.before
+            self._end_cell(cell, {})
             return
         self._kernel.drain()
         cell.phase = "running"
@@ -363,7 +377,7 @@ class Supervisor:
         return lambda: self._kernel.signal(signal.SIGKILL) if self._op == op and self._kernel_op else None
 
     def _stop(self, cell: Cell, why: str, grace: float) -> None:
-        if cell is not self._current or cell.phase == "after" or cell.stopping:
+        if cell is not self._current or cell.phase in ("after", "heads") or cell.stopping:
             return
         cell.stopping = why
         if cell.phase == "running":
@@ -396,7 +410,7 @@ class Supervisor:
                 self._emit(cell, {"t": "printed", "stream": stream, "text": text[at : at + _FIELD]})
         self._ask_scan()
 
-    def _end_cell(self, cell: Cell, entries: dict[str, list[Any]] | None) -> None:
+    def _end_cell(self, cell: Cell, heads: dict[str, Any]) -> None:
         outcome = cell.outcome
         if isinstance(outcome.get("result"), dict):
             self._emit(cell, {"t": "result"} | _result(outcome["result"]))
@@ -410,7 +424,7 @@ class Supervisor:
         if processes.oom_kills() > self._kernel.oom_kills and not outcome.get("lost"):
             self._kernel.oom_kills = processes.oom_kills()
             notes.append("a process that the code had started was ended for want of memory")
-        notes += self._say_files(cell, entries)
+        notes += self._say_files(cell, heads)
         self._figure = max(self._figure, _integer(outcome.get("figure"), 1))
         reason = outcome.get("reason")
         ended = {
@@ -425,18 +439,22 @@ class Supervisor:
         self._current, self._last = None, cell
         self._emit(cell, ended)
 
-    def _say_files(self, cell: Cell, entries: dict[str, list[Any]] | None) -> list[str]:
-        if entries is None:
+    def _handed(self, cell: Cell) -> list[tuple[str, list[Any]]]:
+        """The new and changed files that this cell hands out: figures first, then the oldest."""
+        drawn = {str(name) for name, _ in _pairs(cell.outcome.get("figures"))}
+        changed = [item for item in cell.changed() if item[1][1] <= self._limits["file"]]
+        return sorted(changed, key=lambda item: (item[0] not in drawn, item[1][2]))[: cell.files]
+
+    def _say_files(self, cell: Cell, heads: dict[str, Any]) -> list[str]:
+        if cell.after is None:
             return ["the files of the workspace could not be listed"]
         drawn = {str(name): str(alt) for name, alt in _pairs(cell.outcome.get("figures"))}
         words = drawn | {str(name): str(alt) for name, alt in _pairs(cell.outcome.get("alts"))}
-        changed = [(name, entry) for name, entry in entries.items() if cell.before.get(name) != entry]
-        changed.sort(key=lambda item: (item[0] not in drawn, item[1][2]))
-        handed = [item for item in changed if item[1][1] <= self._limits["file"]][: cell.files]
+        handed = self._handed(cell)
         for name, entry in handed:
-            alt = _text(words.get(name, ""), 1000)
-            self._emit(cell, {"t": "made", "name": name, "size": entry[1], "figure": name in drawn, "alt": alt})
-        left = [entry[1] for name, entry in changed if (name, entry) not in handed]
+            made = {"t": "made", "name": name, "size": entry[1], "figure": name in drawn, "head": heads.get(name)}
+            self._emit(cell, made | {"alt": _text(words.get(name, ""), 1000)})
+        left = [entry[1] for name, entry in cell.changed() if (name, entry) not in handed]
         if not left:
             return []
         noun = "file" if len(left) == 1 else "files"
@@ -444,12 +462,14 @@ class Supervisor:
 
     # -- files and variables: PID 1 only passes frames on
 
-    def _ask_scan(self) -> None:
+    def _ask_scan(self, heads: list[str] | None = None) -> None:
+        """Ask what there is in the workspace; `heads`: for these files' first bytes instead."""
         self._scans += 1
         number = self._scans
         self._entries.clear()
         self._scan = number, self.reactor.later(_SCAN_SECONDS, lambda: self._scan_done(number, None))
-        self._helper.peer.send(wire.SCAN, number)
+        self._asked = b"" if heads is None else wire.pack({"heads": heads})
+        self._helper.peer.send(wire.SCAN, number, self._asked)
 
     def _scan_done(self, number: int, entries: dict[str, list[Any]] | None) -> None:
         if self._scan and self._scan[0] == number:
@@ -465,7 +485,7 @@ class Supervisor:
             self._finish_op(wire.REFUSED, {"why": "the files could not be reached for a moment; try again"})
         if self._scan:
             self._entries.clear()
-            self._helper.peer.send(wire.SCAN, self._scan[0])
+            self._helper.peer.send(wire.SCAN, self._scan[0], self._asked)
 
     def _from_helper(self, frame: wire.Frame) -> None:
         if frame.type == wire.SCAN:
