@@ -322,7 +322,7 @@ class TurnRun:
                 notes.append(f"{file.name} stays in the workspace: {full_disk(problem)}")
                 continue
             taken.add(file.name)
-            files.append(CardFile(file.name, file.media_type, blob, file.figure, file.alt))
+            files.append(CardFile(file.name, file.media_type, blob, file.figure, file.alt, file.facts))
         if left:
             largest = max(file.size for file in left)
             more = f"{len(left)} more file" + ("s" if len(left) > 1 else "")

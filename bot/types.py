@@ -172,6 +172,8 @@ class CardFile:
     blob: Blob
     figure: bool = False
     alt: str = ""
+    facts: str = ""
+    """What the figure shows, at length: for a model that sees no pictures."""
 
 
 @dataclass(frozen=True, slots=True)

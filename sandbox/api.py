@@ -61,7 +61,9 @@ class File:
     figure: bool = False
     """Drawn by a cell (a matplotlib figure that was left open), as PNG."""
     alt: str = ""
-    """What the figure shows, in words, from its own title and axes."""
+    """What the figure shows, in a sentence or two: its title, axes, series and their extremes."""
+    facts: str = ""
+    """The same at length, for a reader that sees no pictures."""
 
 
 @dataclass(frozen=True, slots=True)

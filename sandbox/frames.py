@@ -183,7 +183,8 @@ def _table(value: object) -> Table | None:
 def _made(value: dict[str, Any]) -> File:
     name = safe_name(_string(value, "name", 4096))
     kind = media_type(name, _head(value.get("head")))
-    return File(name, _count(value, "size"), kind, value.get("figure") is True, _string(value, "alt", 2000))
+    size, figure = _count(value, "size"), value.get("figure") is True
+    return File(name, size, kind, figure, _string(value, "alt", 2000), _string(value, "facts", 6000))
 
 
 def _head(value: object) -> bytes | None:

@@ -441,19 +441,20 @@ class Supervisor:
 
     def _handed(self, cell: Cell) -> list[tuple[str, list[Any]]]:
         """The new and changed files that this cell hands out: figures first, then the oldest."""
-        drawn = {str(name) for name, _ in _pairs(cell.outcome.get("figures"))}
+        drawn = _words(cell.outcome.get("figures"))
         changed = [item for item in cell.changed() if item[1][1] <= self._limits["file"]]
         return sorted(changed, key=lambda item: (item[0] not in drawn, item[1][2]))[: cell.files]
 
     def _say_files(self, cell: Cell, heads: dict[str, Any]) -> list[str]:
         if cell.after is None:
             return ["the files of the workspace could not be listed"]
-        drawn = {str(name): str(alt) for name, alt in _pairs(cell.outcome.get("figures"))}
-        words = drawn | {str(name): str(alt) for name, alt in _pairs(cell.outcome.get("alts"))}
+        drawn = _words(cell.outcome.get("figures"))
+        words = drawn | _words(cell.outcome.get("alts"))
         handed = self._handed(cell)
         for name, entry in handed:
             made = {"t": "made", "name": name, "size": entry[1], "figure": name in drawn, "head": heads.get(name)}
-            self._emit(cell, made | {"alt": _text(words.get(name, ""), 1000)})
+            alt, facts = words.get(name, ("", ""))
+            self._emit(cell, made | {"alt": _text(alt, 1000), "facts": _text(facts, 5000)})
         left = [entry[1] for name, entry in cell.changed() if (name, entry) not in handed]
         if not left:
             return []
@@ -573,8 +574,10 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _pairs(value: object) -> list[tuple[Any, Any]]:
-    return [(item[0], item[1]) for item in _list(value)[:1000] if isinstance(item, list) and len(item) == 2]
+def _words(value: object) -> dict[str, tuple[str, str]]:
+    """Alt text and facts by a file's name."""
+    items = (item for item in _list(value)[:1000] if isinstance(item, list) and len(item) == 3)
+    return {str(name): (str(alt), str(facts)) for name, alt, facts in items}
 
 
 def _integer(value: object, default: int) -> int:

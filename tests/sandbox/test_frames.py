@@ -130,6 +130,7 @@ def test_any_bytes_are_understood_or_refused(payload: bytes) -> None:
                 "size",
                 "figure",
                 "alt",
+                "facts",
                 "head",
                 "reason",
                 "seconds",
@@ -162,7 +163,7 @@ def test_any_json_is_understood_or_refused(value: dict[str, Any]) -> None:
         b'{"t":"ended","reason":"ok","seconds":NaN,"notes":[]}',
         b'{"t":"ended","reason":"ok","seconds":-1,"notes":[]}',
         b'{"t":"made","name":"x","size":true}',
-        b'{"t":"made","name":"x","size":1,"alt":"","head":"xyz"}',
+        b'{"t":"made","name":"x","size":1,"alt":"","facts":"","head":"xyz"}',
     ],
 )
 def test_numbers_and_nesting_are_bounded(payload: bytes) -> None:
