@@ -122,3 +122,29 @@ axes = plt.figure().subplots(); axes.set_title('Odd'); axes.plot([1, 2]); axes.l
     }
     assert [file.alt for file in outcome.files if file.figure] == ["3-D chart", "Chart", "Figure", "Figure"]
     assert (await run(session, "twice - drawn == drawn or (drawn, twice)")).value == "True"
+
+
+# -- what is not installed
+
+
+async def test_a_missing_import_is_answered_with_the_nearest_that_is_there(session: Session) -> None:
+    lead = "is not installed, and there is no network here to install it from"
+    wanted = {
+        "import polars as pl": f"polars {lead}: use pandas instead.",
+        "import statsmodels.api": f"statsmodels {lead}: use scipy.stats instead.",
+        "import numpi": f"numpi {lead}: use numpy instead.",
+        "import requests": "requests is not installed, and this sandbox has no network: attach the data",
+        "import moviepy": f"moviepy {lead}: run the ffmpeg program with subprocess.",
+        "pd.DataFrame({'a': [1]}).to_xarray()": f"xarray {lead}: use numpy instead.",
+        "import zzqx": f"zzqx {lead}: write it with what is there",
+    }
+    for code, said in wanted.items():
+        raised = (await run(session, code)).raised
+        assert raised is not None and said in raised.message
+        assert raised.traceback.splitlines()[-1].startswith(said)
+
+
+async def test_a_missing_part_of_what_is_installed_and_another_error_get_no_advice(session: Session) -> None:
+    for code, message in (("import numpy.nothing", "No module named 'numpy.nothing'"), ("raise ModuleNotFoundError('m')", "m")):
+        raised = (await run(session, code)).raised
+        assert raised is not None and raised.message == message
