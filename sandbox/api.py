@@ -99,6 +99,18 @@ class Printed:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the code says it is, by a line that it rewrites (tqdm's, or any with a percentage). The newest counts; some
+    are skipped, and none is given again for a cell that is looked at a second time."""
+
+    fraction: float
+    """0 to 1."""
+    eta: float | None = None
+    """Seconds left, where it says so."""
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The value of the last expression, as text; a table beside it where it is one."""
 
@@ -140,7 +152,7 @@ class Ended:
     """What a limit took: "12,345 lines dropped", "3 more files, largest 40 MB, kept in the workspace"."""
 
 
-Output = Started | Printed | Result | Raised | Made | Ended
+Output = Started | Printed | Progress | Result | Raised | Made | Ended
 
 
 @dataclass(frozen=True, slots=True)

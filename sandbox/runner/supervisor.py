@@ -15,9 +15,11 @@ from typing import Any
 from . import libraries, processes, wire
 from .children import Helper, Kernel, Zygote
 from .reactor import Peer, Reactor, Timer
-from .text import Transcript, clean, human, shorten
+from .text import Progress, Transcript, clean, human, progress, shorten
 
 _COALESCE = 0.02
+_PROGRESS = 0.2
+"""Seconds between two words on how far a cell is."""
 _SCAN_SECONDS = 10.0
 _FIELD = 64 << 10
 _HAND_OVERS = 5
@@ -45,6 +47,7 @@ class Cell:
         self.begun = False
         self.tries = 0
         self.stopping = ""
+        self.progress: Progress | None = None
         self.outcome: dict[str, Any] = {}
         self.events: list[dict[str, Any]] = []
         self.timers: list[Timer] = []
@@ -314,8 +317,23 @@ class Supervisor:
 
     def _printed(self, stream: str, data: bytes) -> None:
         cell = self._current
-        if cell and cell.phase == "running" and (text := cell.transcript.add(stream, data)):
+        if not cell or cell.phase != "running":
+            return
+        if bar := progress(data):
+            self._note_progress(cell, bar)
+        if text := cell.transcript.add(stream, data):
             self._say(stream, text)
+
+    def _note_progress(self, cell: Cell, bar: Progress) -> None:
+        """Say the newest a little later; what comes meanwhile takes its place. Not kept for a replay."""
+        waiting, cell.progress = cell.progress is not None, bar
+        if not waiting:
+            self.reactor.later(_PROGRESS, lambda: self._say_progress(cell))
+
+    def _say_progress(self, cell: Cell) -> None:
+        bar, cell.progress = cell.progress, None
+        if bar and cell is self._running:
+            self._emit(cell, {"t": "progress"} | bar._asdict(), record=False)
 
     def _say(self, stream: str, text: str) -> None:
         """Send text at once when nothing was sent lately, else gather it for a moment."""

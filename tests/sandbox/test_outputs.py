@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-from sandbox import Engine, Session
+from sandbox import Engine, Progress, Session
 from tests.cells import Outcome, chunks
 from tests.cells import run as run_cell
 from tests.sandbox.conftest import SPEC
@@ -148,3 +148,33 @@ async def test_a_missing_part_of_what_is_installed_and_another_error_get_no_advi
     for code, message in (("import numpy.nothing", "No module named 'numpy.nothing'"), ("raise ModuleNotFoundError('m')", "m")):
         raised = (await run(session, code)).raised
         assert raised is not None and raised.message == message
+
+
+# -- progress
+
+
+async def test_a_bar_is_progress_while_it_moves_and_one_line_at_the_end(session: Session) -> None:
+    code = """
+import time
+from tqdm.auto import tqdm
+for n in tqdm(range(40), desc='Reading', mininterval=0): time.sleep(0.02)
+"""
+    outcome = await run(session, code)
+    told = [output for output in outcome.outputs if isinstance(output, Progress)]
+    assert {output.label for output in told} == {"Reading"}
+    assert [output.fraction for output in told] == sorted({output.fraction for output in told})
+    assert any(0 < output.fraction < 1 and output.eta is not None for output in told)
+    assert outcome.stderr.count("%") == 1 and "40/40" in outcome.stderr
+
+
+async def test_a_flood_of_bars_is_paced_and_long_output_does_not_hide_one(session: Session) -> None:
+    code = """
+import time
+print('x' * 300_000)
+for n in range(20_000): print(f'\\r{n / 200:.0f}%', end='', flush=True)
+time.sleep(0.5)
+"""
+    outcome = await run(session, code)
+    told = [output.fraction for output in outcome.outputs if isinstance(output, Progress)]
+    assert told and told[-1] == 1.0
+    assert len(told) <= outcome.ended.seconds / 0.2 + 1
