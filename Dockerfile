@@ -30,7 +30,8 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=pip \
     && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/tests/' /opt/venv
 
 FROM python AS sandbox
-# ffmpeg asks for a display's drivers, which nothing here can use: they are a third of its weight, and are left out.
+# ffmpeg asks for a display's drivers, which nothing here can use: they are a third of its weight, and are left out. Of the
+# fonts those are taken that sandbox/matplotlib.sed names.
 RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
     export APT_CONFIG=/run/secrets/apt DEBIAN_FRONTEND=noninteractive \
     && apt-get update -q \
@@ -39,7 +40,13 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
         -o Dpkg::Options::='--path-exclude=/usr/lib/*/libgallium*' \
         -o Dpkg::Options::='--path-exclude=/usr/lib/*/libz3*' \
         -o Dpkg::Options::='--path-exclude=/usr/share/fonts/*/NotoSerifCJK*' \
-        ffmpeg fonts-dejavu-core fonts-noto-cjk fonts-symbola \
+        -o Dpkg::Options::='--path-exclude=/usr/share/fonts/truetype/noto/*' \
+        -o Dpkg::Options::='--path-include=/usr/share/fonts/truetype/noto/NotoSansArabic-*' \
+        -o Dpkg::Options::='--path-include=/usr/share/fonts/truetype/noto/NotoSansBengali-*' \
+        -o Dpkg::Options::='--path-include=/usr/share/fonts/truetype/noto/NotoSansDevanagari-*' \
+        -o Dpkg::Options::='--path-include=/usr/share/fonts/truetype/noto/NotoSansHebrew-*' \
+        -o Dpkg::Options::='--path-include=/usr/share/fonts/truetype/noto/NotoSansThai-*' \
+        ffmpeg fonts-dejavu-core fonts-noto-cjk fonts-noto-core fonts-symbola \
     && find / -xdev -perm /6000 -exec chmod a-s {} + \
     && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /usr/lib/python3.13 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/cache/fontconfig/* /var/log/*

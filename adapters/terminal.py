@@ -18,6 +18,7 @@ from uuid import uuid4
 import anyio
 from pydantic_settings import BaseSettings
 
+from adapters.shared import words
 from bot.commands import command_for_word
 from bot.errors import Refused
 from bot.ports import Chat, Files, Inbox
@@ -193,7 +194,8 @@ def _doing(card: Card) -> str:
         return f"In line, {card.ahead} before you…"
     if card.waits:
         return card.waits
-    return f"Working… step {len(card.steps) or 1}, {card.elapsed:.0f} s"
+    done = f", {words.bar(card.steps[-1].progress)}" if card.steps and card.steps[-1].progress else ""
+    return f"Working… step {len(card.steps) or 1}, {card.elapsed:.0f} s{done}"
 
 
 async def _questions() -> AsyncIterator[str]:

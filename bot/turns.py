@@ -24,6 +24,7 @@ from sandbox import (
     Made,
     Output,
     Printed,
+    Progress,
     Raised,
     Result,
     SandboxError,
@@ -322,7 +323,7 @@ class TurnRun:
                 notes.append(f"{file.name} stays in the workspace: {full_disk(problem)}")
                 continue
             taken.add(file.name)
-            files.append(CardFile(file.name, file.media_type, blob, file.figure, file.alt))
+            files.append(CardFile(file.name, file.media_type, blob, file.figure, file.alt, file.facts))
         if left:
             largest = max(file.size for file in left)
             more = f"{len(left)} more file" + ("s" if len(left) > 1 else "")
@@ -376,6 +377,7 @@ class _Running:
         self._text = {"stdout": "", "stderr": ""}
         self._result: str | None = None
         self._table: Table | None = None
+        self._progress: Progress | None = None
         self._error: CellError | None = None
         self._ended: Ended | None = None
         self._began = time.monotonic()
@@ -388,6 +390,8 @@ class _Running:
                 self.started = True
             case Printed(text, stream):
                 self._text[stream] += text
+            case Progress():
+                self._progress = output if output.fraction < 1 else None
             case Result(text, table):
                 self._result, self._table = text, table
             case Raised(name, message, traceback):
@@ -400,7 +404,8 @@ class _Running:
 
     def show(self) -> None:
         stdout, stderr = self._text["stdout"][-2_000:], self._text["stderr"][-2_000:]
-        step = Step(self.code, "running", stdout, stderr, seconds=time.monotonic() - self._began)
+        seconds = time.monotonic() - self._began
+        step = Step(self.code, "running", stdout, stderr, seconds=seconds, progress=self._progress)
         self._presenter.update(state="working", ahead=0, running=step)
 
     def outcome(self, files: tuple[CardFile, ...], notes: tuple[str, ...]) -> Returned:

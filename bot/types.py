@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sandbox import Table
+from sandbox import Progress, Table
 
 __all__ = [
     "FINAL",
@@ -24,6 +24,7 @@ __all__ = [
     "Finding",
     "Item",
     "Place",
+    "Progress",
     "Question",
     "Receipt",
     "Reply",
@@ -172,6 +173,8 @@ class CardFile:
     blob: Blob
     figure: bool = False
     alt: str = ""
+    facts: str = ""
+    """What the figure shows, at length: for a model that sees no pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +266,8 @@ class Step:
     result: str | None = None
     error: CellError | None = None
     seconds: float = 0.0
-    progress: float | None = None
-    """0 to 1, where the code says so."""
+    progress: Progress | None = None
+    """How far the code says it is, while it runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,10 +57,13 @@ class File:
     """Its path relative to the workspace, POSIX slashes, valid Unicode, no control characters."""
     size: int
     media_type: str
+    """By its first bytes and its name (`sandbox.media`); in a listing by its name alone."""
     figure: bool = False
     """Drawn by a cell (a matplotlib figure that was left open), as PNG."""
     alt: str = ""
-    """What the figure shows, in words, from its own title and axes."""
+    """What the figure shows, in a sentence or two: its title, axes, series and their extremes."""
+    facts: str = ""
+    """The same at length, for a reader that sees no pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,18 @@ class Printed:
 
     text: str
     stream: Literal["stdout", "stderr"] = "stdout"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the code says it is, by a line that it rewrites (tqdm's, or any with a percentage). The newest counts; some
+    are skipped, and none is given again for a cell that is looked at a second time."""
+
+    fraction: float
+    """0 to 1."""
+    eta: float | None = None
+    """Seconds left, where it says so."""
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +152,7 @@ class Ended:
     """What a limit took: "12,345 lines dropped", "3 more files, largest 40 MB, kept in the workspace"."""
 
 
-Output = Started | Printed | Result | Raised | Made | Ended
+Output = Started | Printed | Progress | Result | Raised | Made | Ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.api import Ended, File, Loss, Made, Output, Printed, Raised, Result, Started, Table, Variable
+from sandbox.api import Ended, File, Loss, Made, Output, Printed, Progress, Raised, Result, Started, Table, Variable
 from sandbox.media import media_type
 from sandbox.runner import wire
 from sandbox.runner.text import clean, safe_name
@@ -82,6 +82,8 @@ def output(payload: bytes) -> Output:
             return Started()
         case "printed":
             return Printed(_string(value, "text"), "stderr" if value.get("stream") == "stderr" else "stdout")
+        case "progress":
+            return _progress(value)
         case "result":
             return Result(_string(value, "text"), _table(value.get("table")))
         case "raised":
@@ -182,7 +184,27 @@ def _table(value: object) -> Table | None:
 
 def _made(value: dict[str, Any]) -> File:
     name = safe_name(_string(value, "name", 4096))
-    return File(name, _count(value, "size"), media_type(name), value.get("figure") is True, _string(value, "alt", 2000))
+    kind = media_type(name, _head(value.get("head")))
+    size, figure = _count(value, "size"), value.get("figure") is True
+    return File(name, size, kind, figure, _string(value, "alt", 2000), _string(value, "facts", 6000))
+
+
+def _head(value: object) -> bytes | None:
+    """A file's first bytes; None where they could not be read."""
+    if value is None:
+        return None
+    try:
+        return bytes.fromhex(_raw(value))[: wire.HEAD]
+    except ValueError as error:
+        raise ProtocolError("the first bytes are not in hexadecimal") from error
+
+
+def _progress(value: dict[str, Any]) -> Progress:
+    fraction = _seconds(value, "fraction")
+    if fraction > 1:
+        raise ProtocolError("fraction is over 1")
+    eta = None if value.get("eta") is None else _seconds(value, "eta")
+    return Progress(fraction, eta, " ".join(_string(value, "label", 100).split()))
 
 
 def _ended(value: dict[str, Any]) -> Ended:

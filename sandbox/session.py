@@ -331,7 +331,9 @@ class Remote:
         """See `sandbox.Session.put`."""
         async with self._operation("put", name=name[:4096], size=size) as operation:
             await operation.note()
+            head = b""
             async for chunk in chunks:
+                head += chunk[: wire.HEAD - len(head)]
                 await operation.write(chunk)
             await operation.end()
             done = await operation.finish()
@@ -339,7 +341,7 @@ class Remote:
                 stored = frames.files({"files": [[done.get("name"), done.get("size")]]})[0]
             except ProtocolError as error:
                 raise SandboxLost(_SILENT) from error
-            return File(stored.name, stored.size, media_type(stored.name))
+            return File(stored.name, stored.size, media_type(stored.name, head))
 
     async def get(self, name: str) -> AsyncGenerator[bytes, None]:
         """See `sandbox.Session.get`."""

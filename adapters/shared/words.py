@@ -4,7 +4,7 @@ Nothing here is neutralised: pass what these give through `adapters.shared.neutr
 """
 
 from bot.text import fence
-from bot.types import Card, CardFile, Step, Table
+from bot.types import Card, CardFile, Progress, Step, Table
 
 ROWS = 100
 """Rows of a table that a message shows; Slack's own limit, and more than a person reads."""
@@ -38,11 +38,21 @@ def state_line(card: Card) -> str:
             return card.waits or "Waiting for you"
         case "working":
             step = f" step {len(card.steps)} ·" if card.steps else ""
-            done = card.steps[-1].progress if card.steps else None
-            progress = f" · {done:.0%}" if done is not None and card.steps[-1].state == "running" else ""
-            return f"Working…{step} {duration(card.elapsed)}{progress}"
+            done = " · " + progress(card.steps[-1].progress) if card.steps and card.steps[-1].progress else ""
+            return f"Working…{step} {duration(card.elapsed)}{done}"
         case _:
             return ""
+
+
+def progress(done: Progress) -> str:
+    """How far a step says it is: "45%", "45%, 2 min 5 s left"."""
+    return f"{done.fraction:.0%}" + (f", {duration(done.eta)} left" if done.eta is not None else "")
+
+
+def bar(done: Progress) -> str:
+    """The same as a line of its own: what is done, ten marks, and the rest of it."""
+    marks = int(done.fraction * 10)
+    return f"{done.label} {'▰' * marks}{'▱' * (10 - marks)} {progress(done)}".strip()
 
 
 def tail(text: str, limit: int) -> str:
@@ -92,6 +102,7 @@ def working(card: Card, limit: int = 1200) -> str:
         parts.append(tail(card.text.strip(), limit))
     elif card.steps:
         step = card.steps[-1]
+        parts += [bar(step.progress)] if step.progress else []
         parts += [fence(head(step.code, limit // 2), "python"), outcome(step, limit // 2)]
     return "\n\n".join(part for part in parts if part)
 

@@ -7,7 +7,7 @@ from adapters.shared import neutral, words
 from adapters.shared.split import split
 from bot.commands import COMMANDS
 from bot.text import fence
-from bot.types import Card, Step, Table
+from bot.types import Card, Progress, Step, Table
 
 MESSAGE = 8_000
 """UTF-8 bytes of one message's text: under a stream's cap of about 10.6 kB and a payload's 12,000 characters of Markdown."""
@@ -89,11 +89,11 @@ def tasks(card: Card) -> list[Json]:
 
 
 def _task(id: str, step: Step) -> Json:
-    percent = f" · {step.progress:.0%}" if step.progress is not None and step.state == "running" else ""
+    done = f" · {_roughly(step.progress)}" if step.progress else ""
     chunk: Json = {
         "type": "task_update",
         "id": id,
-        "title": neutral.line(words.step_title(step)) + percent,
+        "title": neutral.line(words.step_title(step)) + done,
         "status": _TASK_STATES[step.state],
     }
     if step.state != "running":
@@ -101,6 +101,12 @@ def _task(id: str, step: Step) -> Json:
         if shown:
             chunk["output"] = neutral.line(shown, _TASK)
     return chunk
+
+
+def _roughly(done: Progress) -> str:
+    """Progress in few and large steps: every change is an append, and a streamed message bears only so many."""
+    minutes = "" if done.eta is None else f", {done.eta // 60:.0f} min left" if done.eta >= 60 else ", under a minute left"
+    return f"{int(done.fraction * 10) * 10}%{minutes}"
 
 
 def working(card: Card) -> tuple[str, list[Json]]:

@@ -10,7 +10,7 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
 from adapters.shared.neutral import line
-from adapters.shared.words import ROWS, head, size, state_line, step_title, tail
+from adapters.shared.words import ROWS, bar, head, size, state_line, step_title, tail
 from adapters.web.store import Entry
 from bot.commands import COMMANDS
 from bot.ports import Setup
@@ -121,7 +121,7 @@ def _step(step: Step) -> Mapping[str, Any]:
         "code": step.code.strip("\n"),
         "state": step.state,
         "output": "\n".join(filter(None, parts)),
-        "progress": step.progress,
+        "progress": {"value": step.progress.fraction, "said": bar(step.progress)} if step.progress else None,
     }
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from . import facts
+
 _WORKSPACE = "/workspace"
 _RASTER = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
 _DPI = 150
@@ -23,8 +25,10 @@ class _State:
     def __init__(self) -> None:
         self.number = 1
         self.limit = 20
-        self.figures: list[tuple[str, str]] = []
-        self.alts: list[tuple[str, str]] = []
+        self.figures: list[tuple[str, str, str]] = []
+        """Name, alt text and facts of each."""
+        self.alts: list[tuple[str, str, str]] = []
+        """The same of files that the code has written itself."""
         self.saved: set[int] = set()
         self.notes: list[str] = []
         self.skipped = 0
@@ -138,7 +142,7 @@ def _save_figure(figure: Any) -> None:
         _state.notes.append(f"{name} could not be drawn: {type(error).__name__}: {str(error)[:200]}")
         return
     _state.saved.add(id(figure))
-    _state.figures.append((name, describe(figure)))
+    _state.figures.append((name, *facts.describe(figure)))
 
 
 def _savefig(self: Any, fname: Any, *arguments: Any, **options: Any) -> Any:
@@ -148,7 +152,7 @@ def _savefig(self: Any, fname: Any, *arguments: Any, **options: Any) -> Any:
         path = Path(os.path.normpath(Path.cwd() / fname))
         path = path if path.suffix else path.with_suffix(".png")
         if path.is_relative_to(_WORKSPACE):
-            _state.alts.append((str(path.relative_to(_WORKSPACE)), describe(self)))
+            _state.alts.append((str(path.relative_to(_WORKSPACE)), *facts.describe(self)))
             if path.suffix.lower() in _RASTER:
                 _state.saved.add(id(self))
     return value
@@ -161,7 +165,7 @@ def _save_image(image: Any) -> bool:
     if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"):
         image = image.convert("RGB")
     image.save(f"{_WORKSPACE}/{name}")
-    _state.figures.append((name, f"Image, {image.width}×{image.height} pixels"))  # noqa: RUF001
+    _state.figures.append((name, f"Image, {image.width}×{image.height} pixels", ""))  # noqa: RUF001
     return True
 
 
@@ -175,7 +179,7 @@ def take_png(data: object) -> bool:
     if not _full():
         name = _free("image", ".png")
         Path(_WORKSPACE, name).write_bytes(data)
-        _state.figures.append((name, "Image"))
+        _state.figures.append((name, "Image", ""))
     return True
 
 
@@ -186,7 +190,7 @@ def _save_plotly(figure: Any) -> None:
     while os.path.lexists(f"{_WORKSPACE}/{name}"):
         name = _free(slug, ".html")
     figure.write_html(f"{_WORKSPACE}/{name}", include_plotlyjs=True)
-    _state.alts.append((name, f"Interactive chart {title!r}" if title else "Interactive chart"))
+    _state.alts.append((name, f"Interactive chart {title!r}" if title else "Interactive chart", ""))
     _state.notes.append(f"{name} is an interactive HTML page: open it in a browser")
 
 
@@ -195,6 +199,7 @@ def _patch_figure(module: Any) -> None:
     _true_savefig = module.Figure.savefig
     module.Figure.savefig = _savefig
     module.Figure.show = lambda self, *_, **__: _save_figure(self)
+    facts.watch(sys.modules["matplotlib.axes"].Axes)
 
 
 def _patch_pyplot(module: Any) -> None:
@@ -235,39 +240,6 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
             vars(spec.loader)["exec_module"] = exec_module
         return spec
-
-
-def describe(figure: Any) -> str:
-    """What the figure shows, from its own title, axes and series."""
-    try:
-        parts = [_describe_axes(axes) for axes in figure.axes[:6] if axes.get_label() != "<colorbar>"]
-        heading = figure.get_suptitle() if hasattr(figure, "get_suptitle") else ""
-    except Exception:
-        return "Figure"
-    text = ". ".join(part for part in ([f"'{heading}'"] if heading else []) + parts if part)
-    return re.sub(r"\s+", " ", text)[:600] or "Figure"
-
-
-def _describe_axes(axes: Any) -> str:
-    title = axes.get_title() or axes.get_title(loc="left") or axes.get_title(loc="right")
-    labels = [f"{letter} {label}" for letter, label in (("x", axes.get_xlabel()), ("y", axes.get_ylabel())) if label]
-    series = [label for label in axes.get_legend_handles_labels()[1] if label][:8]
-    text = _kind(axes) + (f" '{title}'" if title else "")
-    facts = ([", ".join(labels)] if labels else []) + ([f"series {', '.join(series)}"] if series else [])
-    return f"{text}: {'; '.join(facts)}" if facts else text
-
-
-def _kind(axes: Any) -> str:
-    patches = {type(patch).__name__ for patch in axes.patches}
-    collections = {type(item).__name__ for item in axes.collections}
-    kinds = (
-        ("Pie chart", "Wedge" in patches),
-        ("Image", bool(axes.images)),
-        ("Bar chart", bool(axes.containers) or "Rectangle" in patches),
-        ("Line chart", bool(axes.lines)),
-        ("Scatter chart", "PathCollection" in collections),
-    )
-    return next((name for name, holds in kinds if holds), "Chart")
 
 
 def warm_up() -> None:

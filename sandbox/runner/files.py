@@ -31,7 +31,7 @@ def serve(connection: socket.socket, limit: int) -> None:
     _remove_temporary()
     while (frame := channel.next()) is not None:
         if frame.type == wire.SCAN:
-            _answer_scan(channel, frame.op)
+            _answer_scan(channel, frame)
         elif frame.type == wire.OPEN:
             _answer(channel, frame, limit)
 
@@ -132,15 +132,32 @@ def _named() -> dict[str, tuple[str, os.stat_result]]:
     return named
 
 
-def _answer_scan(channel: Channel, op: int) -> None:
+def _answer_scan(channel: Channel, frame: wire.Frame) -> None:
+    """What there is; or, of the files that are named, their first bytes in hexadecimal."""
     try:
-        entries = {name: [info.st_ino, info.st_size, info.st_mtime_ns] for name, (_, info) in _named().items()}
+        entries: dict[str, Any] = _heads(wire.unpack(frame.payload)["heads"]) if frame.payload else _stamps()
     except OSError:
         entries = {}
     data = wire.pack(entries)
     for at in range(0, len(data), wire.CHUNK):
-        channel.raw(wire.SCAN, op, data[at : at + wire.CHUNK])
-    channel.raw(wire.FINISHED, op)
+        channel.raw(wire.SCAN, frame.op, data[at : at + wire.CHUNK])
+    channel.raw(wire.FINISHED, frame.op)
+
+
+def _stamps() -> dict[str, list[int]]:
+    return {name: [info.st_ino, info.st_size, info.st_mtime_ns] for name, (_, info) in _named().items()}
+
+
+def _heads(names: list[str]) -> dict[str, str]:
+    heads = {}
+    for name in names:
+        with contextlib.suppress(OSError, Refused):
+            fd = _open_named(name)
+            try:
+                heads[name] = os.read(fd, wire.HEAD).hex()
+            finally:
+                os.close(fd)
+    return heads
 
 
 def _list(channel: Channel, request: dict[str, Any], limit: int) -> dict[str, Any]:

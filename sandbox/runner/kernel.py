@@ -21,7 +21,7 @@ from IPython.display import display
 from IPython.lib.pretty import pretty
 from traitlets.config import Config
 
-from . import checkpoint, figures, libraries, tables, wire
+from . import checkpoint, figures, libraries, missing, tables, wire
 from .text import shorten
 
 _TEXT = 32 << 10
@@ -222,8 +222,11 @@ class Shell:
         return {"result": {"text": shorten(text, _TEXT), "table": table}}
 
     def _raised(self, error: BaseException) -> dict[str, Any]:
+        hint = missing.hint(error)
+        if hint:
+            error.add_note(hint)  # the traceback ends with it
         try:
-            message = shorten(str(error), 2000)
+            message = shorten(f"{str(error).rstrip('.')}. {hint}" if hint else str(error), 2000)
         except BaseException:
             message = "(its message could not be made)"
         name = (

@@ -15,9 +15,11 @@ from typing import Any
 from . import libraries, processes, wire
 from .children import Helper, Kernel, Zygote
 from .reactor import Peer, Reactor, Timer
-from .text import Transcript, clean, human, shorten
+from .text import Progress, Transcript, clean, human, progress, shorten
 
 _COALESCE = 0.02
+_PROGRESS = 0.2
+"""Seconds between two words on how far a cell is."""
 _SCAN_SECONDS = 10.0
 _FIELD = 64 << 10
 _HAND_OVERS = 5
@@ -39,11 +41,13 @@ class Cell:
         self.began = time.monotonic()
         self.ticks = 0
         self.before: dict[str, list[Any]] = {}
+        self.after: dict[str, list[Any]] | None = None
         self.op_of_kernel = 0
         self.phase = "before"
         self.begun = False
         self.tries = 0
         self.stopping = ""
+        self.progress: Progress | None = None
         self.outcome: dict[str, Any] = {}
         self.events: list[dict[str, Any]] = []
         self.timers: list[Timer] = []
@@ -51,6 +55,10 @@ class Cell:
     def started(self) -> dict[str, Any]:
         """The first event, also of a replay."""
         return {"t": "started", "elapsed": time.monotonic() - self.began}
+
+    def changed(self) -> list[tuple[str, list[Any]]]:
+        """Files that are new or changed since it began."""
+        return [(name, entry) for name, entry in (self.after or {}).items() if self.before.get(name) != entry]
 
     def record(self, event: dict[str, Any]) -> None:
         """Keep an event; adjacent text becomes one."""
@@ -75,6 +83,7 @@ class Supervisor:
         self._nonce = ""
         self._scan: tuple[int, Timer] | None = None
         self._scans = 0
+        self._asked = b""
         self._entries = bytearray()
         self._files: dict[str, list[Any]] | None = {}
         """The workspace as it was last handed out; None when somebody else has written to it since."""
@@ -270,13 +279,21 @@ class Supervisor:
         if cell.phase == "before":
             self._begin(cell, entries or {})
         elif cell.phase == "after":
-            self._end_cell(cell, entries)
+            cell.after = self._files = entries
+            cell.phase = "heads"
+            if names := [name for name, _ in self._handed(cell)]:
+                self._ask_scan(names)
+            else:
+                self._end_cell(cell, {})
+        elif cell.phase == "heads":
+            self._end_cell(cell, entries or {})
 
     def _begin(self, cell: Cell, files: dict[str, list[Any]]) -> None:
         cell.before = files
         if cell.stopping:
             cell.outcome = {"reason": cell.stopping}
-            self._end_cell(cell, cell.before)
+            cell.after = cell.before
+            self._end_cell(cell, {})
             return
         self._kernel.drain()
         cell.phase = "running"
@@ -305,8 +322,23 @@ class Supervisor:
 
     def _printed(self, stream: str, data: bytes) -> None:
         cell = self._current
-        if cell and cell.phase == "running" and (text := cell.transcript.add(stream, data)):
+        if not cell or cell.phase != "running":
+            return
+        if bar := progress(data):
+            self._note_progress(cell, bar)
+        if text := cell.transcript.add(stream, data):
             self._say(stream, text)
+
+    def _note_progress(self, cell: Cell, bar: Progress) -> None:
+        """Say the newest a little later; what comes meanwhile takes its place. Not kept for a replay."""
+        waiting, cell.progress = cell.progress is not None, bar
+        if not waiting:
+            self.reactor.later(_PROGRESS, lambda: self._say_progress(cell))
+
+    def _say_progress(self, cell: Cell) -> None:
+        bar, cell.progress = cell.progress, None
+        if bar and cell is self._running:
+            self._emit(cell, {"t": "progress"} | bar._asdict(), record=False)
 
     def _say(self, stream: str, text: str) -> None:
         """Send text at once when nothing was sent lately, else gather it for a moment."""
@@ -368,7 +400,7 @@ class Supervisor:
         return lambda: self._kernel.signal(signal.SIGKILL) if self._op == op and self._kernel_op else None
 
     def _stop(self, cell: Cell, why: str, grace: float) -> None:
-        if cell is not self._current or cell.phase == "after" or cell.stopping:
+        if cell is not self._current or cell.phase in ("after", "heads") or cell.stopping:
             return
         cell.stopping = why
         if cell.phase == "running":
@@ -401,7 +433,7 @@ class Supervisor:
                 self._emit(cell, {"t": "printed", "stream": stream, "text": text[at : at + _FIELD]})
         self._ask_scan()
 
-    def _end_cell(self, cell: Cell, entries: dict[str, list[Any]] | None) -> None:
+    def _end_cell(self, cell: Cell, heads: dict[str, Any]) -> None:
         outcome = cell.outcome
         if isinstance(outcome.get("result"), dict):
             self._emit(cell, {"t": "result"} | _result(outcome["result"]))
@@ -415,7 +447,7 @@ class Supervisor:
         if processes.oom_kills() > self._kernel.oom_kills and not outcome.get("lost"):
             self._kernel.oom_kills = processes.oom_kills()
             notes.append("a process that the code had started was ended for want of memory")
-        notes += self._say_files(cell, entries)
+        notes += self._say_files(cell, heads)
         self._figure = max(self._figure, _integer(outcome.get("figure"), 1))
         reason = outcome.get("reason")
         ended = {
@@ -430,19 +462,23 @@ class Supervisor:
         self._current, self._last = None, cell
         self._emit(cell, ended)
 
-    def _say_files(self, cell: Cell, entries: dict[str, list[Any]] | None) -> list[str]:
-        self._files = entries
-        if entries is None:
+    def _handed(self, cell: Cell) -> list[tuple[str, list[Any]]]:
+        """The new and changed files that this cell hands out: figures first, then the oldest."""
+        drawn = _words(cell.outcome.get("figures"))
+        changed = [item for item in cell.changed() if item[1][1] <= self._limits["file"]]
+        return sorted(changed, key=lambda item: (item[0] not in drawn, item[1][2]))[: cell.files]
+
+    def _say_files(self, cell: Cell, heads: dict[str, Any]) -> list[str]:
+        if cell.after is None:
             return ["the files of the workspace could not be listed"]
-        drawn = {str(name): str(alt) for name, alt in _pairs(cell.outcome.get("figures"))}
-        words = drawn | {str(name): str(alt) for name, alt in _pairs(cell.outcome.get("alts"))}
-        changed = [(name, entry) for name, entry in entries.items() if cell.before.get(name) != entry]
-        changed.sort(key=lambda item: (item[0] not in drawn, item[1][2]))
-        handed = [item for item in changed if item[1][1] <= self._limits["file"]][: cell.files]
+        drawn = _words(cell.outcome.get("figures"))
+        words = drawn | _words(cell.outcome.get("alts"))
+        handed = self._handed(cell)
         for name, entry in handed:
-            alt = _text(words.get(name, ""), 1000)
-            self._emit(cell, {"t": "made", "name": name, "size": entry[1], "figure": name in drawn, "alt": alt})
-        left = [entry[1] for name, entry in changed if (name, entry) not in handed]
+            made = {"t": "made", "name": name, "size": entry[1], "figure": name in drawn, "head": heads.get(name)}
+            alt, facts = words.get(name, ("", ""))
+            self._emit(cell, made | {"alt": _text(alt, 1000), "facts": _text(facts, 5000)})
+        left = [entry[1] for name, entry in cell.changed() if (name, entry) not in handed]
         if not left:
             return []
         noun = "file" if len(left) == 1 else "files"
@@ -450,12 +486,14 @@ class Supervisor:
 
     # -- files and variables: PID 1 only passes frames on
 
-    def _ask_scan(self) -> None:
+    def _ask_scan(self, heads: list[str] | None = None) -> None:
+        """Ask what there is in the workspace; `heads`: for these files' first bytes instead."""
         self._scans += 1
         number = self._scans
         self._entries.clear()
         self._scan = number, self.reactor.later(_SCAN_SECONDS, lambda: self._scan_done(number, None))
-        self._helper.peer.send(wire.SCAN, number)
+        self._asked = b"" if heads is None else wire.pack({"heads": heads})
+        self._helper.peer.send(wire.SCAN, number, self._asked)
 
     def _scan_done(self, number: int, entries: dict[str, list[Any]] | None) -> None:
         if self._scan and self._scan[0] == number:
@@ -471,7 +509,7 @@ class Supervisor:
             self._finish_op(wire.REFUSED, {"why": "the files could not be reached for a moment; try again"})
         if self._scan:
             self._entries.clear()
-            self._helper.peer.send(wire.SCAN, self._scan[0])
+            self._helper.peer.send(wire.SCAN, self._scan[0], self._asked)
 
     def _from_helper(self, frame: wire.Frame) -> None:
         if frame.type == wire.SCAN:
@@ -561,8 +599,10 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _pairs(value: object) -> list[tuple[Any, Any]]:
-    return [(item[0], item[1]) for item in _list(value)[:1000] if isinstance(item, list) and len(item) == 2]
+def _words(value: object) -> dict[str, tuple[str, str]]:
+    """Alt text and facts by a file's name."""
+    items = (item for item in _list(value)[:1000] if isinstance(item, list) and len(item) == 3)
+    return {str(name): (str(alt), str(facts)) for name, alt, facts in items}
 
 
 def _integer(value: object, default: int) -> int:

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections import deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
 _ANSI = re.compile(
     r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # OSC, as in hyperlinks
@@ -61,6 +62,48 @@ class Cleaner:
 def _overwritten(line: str) -> str:
     """What a terminal would leave of a line with carriage returns."""
     return next((part for part in reversed(line.split("\r")) if part), "")
+
+
+_PERCENT = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d+)?) ?%")
+_COUNT = re.compile(r"(?<![\w.:/])(\d+(?:\.\d+)?) ?(?:/|of) ?(\d+(?:\.\d+)?)(?![\w/:])")
+_LEFT = re.compile(r"(?:<|\b(?:eta|left|remaining)\b\W{0,3})((?:\d+:){0,2}\d+)(?=[,\] s]|$)", re.IGNORECASE)
+_LABEL = 60
+
+
+class Progress(NamedTuple):
+    """What a line that is rewritten says: how far it is (0 to 1), seconds left, what is being done."""
+
+    fraction: float
+    eta: float | None
+    label: str
+
+
+def progress(data: bytes) -> Progress | None:
+    """The newest progress in printed bytes: tqdm's line, or any that is rewritten and holds a percentage or "3/10"."""
+    if b"\r" not in data:
+        return None
+    text = _ANSI.sub("", data[-_CARRY:].decode("utf-8", "replace")).replace("\r\n", "\n")
+    if "\r" not in text:
+        return None
+    lines = re.split(r"[\r\n]", text)[-4:]
+    return next(filter(None, map(_bar, reversed(lines))), None)
+
+
+def _bar(line: str) -> Progress | None:
+    percent, count, left = _PERCENT.search(line), _COUNT.search(line), _LEFT.search(line)
+    found = percent or count
+    if not found:
+        return None
+    done, whole = (float(found[1]), 100.0) if percent else (float(found[1]), float(found[2]))
+    if not 0 <= done <= whole or not whole:
+        return None
+    label = re.split(r"[^\w\s.,:()'/-]", clean(line[: found.start()]), maxsplit=1)[0].strip(" :-.\n\t")[:_LABEL]
+    return Progress(done / whole, _seconds(left[1]) if left else None, label)
+
+
+def _seconds(clock: str) -> float:
+    """From "1:02:03", "2:03" or "3"."""
+    return float(sum(int(part[-6:]) * 60**place for place, part in enumerate(reversed(clock.split(":")))))
 
 
 class Transcript:

@@ -21,6 +21,9 @@ CHUNK = 128 << 10
 WINDOW = 512 << 10
 """Bytes of DATA that may be under way, in each direction, before a CREDIT must come back."""
 
+HEAD = 512
+"""First bytes of a file by which its type is told: the mark of a tar archive, the last to come, ends at 263."""
+
 _HEAD = struct.Struct(">BII")
 _CHECK = struct.Struct(">I")
 PREFIX = TOKEN_SIZE + _HEAD.size + _CHECK.size

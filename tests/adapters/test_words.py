@@ -7,7 +7,7 @@ from markdown_it import MarkdownIt
 
 from adapters.shared import words
 from bot.text import fence
-from bot.types import Blob, Card, CardFile, CellError, Step, Table
+from bot.types import Blob, Card, CardFile, CellError, Progress, Step, Table
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 
@@ -29,12 +29,22 @@ def test_durations(seconds: float, said: str) -> None:
 
 
 def test_the_state_in_a_line() -> None:
-    step = Step("x", progress=0.5)
+    step = Step("x", progress=Progress(0.5, 125.0, "Loading"))
     assert words.state_line(Card("t", 1, "queued", ahead=2)) == "In line, 2 before you"
     assert words.state_line(Card("t", 1, "queued")) == "In line, next"
     assert words.state_line(Card("t", 1, "working", elapsed=3)) == "Working… 3 s"
-    assert words.state_line(Card("t", 1, "working", steps=(step, step), elapsed=3)) == "Working… step 2 · 3 s · 50%"
+    assert (
+        words.state_line(Card("t", 1, "working", steps=(step, step), elapsed=3))
+        == "Working… step 2 · 3 s · 50%, 2 min 5 s left"
+    )
     assert words.state_line(Card("t", 1, "done", text="x")) == ""
+
+
+def test_progress_in_a_line() -> None:
+    assert words.bar(Progress(0.456, 125.0, "Loading")) == "Loading ▰▰▰▰▱▱▱▱▱▱ 46%, 2 min 5 s left"
+    assert words.bar(Progress(0.0)) == "▱▱▱▱▱▱▱▱▱▱ 0%"
+    working = words.working(Card("t", 1, "working", steps=(Step("x", progress=Progress(0.5)),)))
+    assert "▰▰▰▰▰▱▱▱▱▱ 50%" in working
 
 
 @given(st.text(alphabet="`ab\n ", max_size=60))

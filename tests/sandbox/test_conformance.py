@@ -163,7 +163,9 @@ plt.title('Revenue'); plt.xlabel('month'); plt.ylabel('EUR')
     outcome = await run(session, code)
     (file,) = outcome.files
     assert (file.name, file.media_type, file.figure) == ("figure-1.png", "image/png", True)
-    assert file.alt == "Line chart 'Revenue': x month, y EUR; series north, south"
+    assert file.alt.startswith(
+        "Line chart 'Revenue': x month, y EUR; series north, south; north lowest 0 at 0, highest 4 at 4;"
+    )
     assert Image.open(io.BytesIO(await get(session, file.name))).width > 300
     assert outcome.result is None
     assert (await run(session, "plt.get_fignums()")).value == "[]"
@@ -182,7 +184,7 @@ async def test_figures_are_numbered_over_the_session(session: Session) -> None:
 async def test_a_figure_saved_by_the_code_is_not_doubled(session: Session) -> None:
     outcome = await run(session, "plt.plot([1, 2]); plt.title('T'); plt.savefig('mine.png')")
     assert outcome.names == ["mine.png"]
-    assert outcome.files[0].alt == "Line chart 'T'"
+    assert outcome.files[0].alt == "Line chart 'T'; lowest 1 at 0, highest 2 at 1"
     outcome = await run(session, "plt.plot([1, 2]); plt.savefig('closed.png'); plt.close()")
     assert outcome.names == ["closed.png"]
     outcome = await run(session, "plt.plot([1, 2]); plt.savefig('vector.pdf')")
@@ -191,7 +193,7 @@ async def test_a_figure_saved_by_the_code_is_not_doubled(session: Session) -> No
 
 async def test_a_figure_or_picture_as_last_expression(session: Session) -> None:
     outcome = await run(session, "from matplotlib.figure import Figure\nf = Figure(); f.subplots().bar(['a'], [1]); f")
-    assert outcome.names == ["figure-1.png"] and outcome.files[0].alt == "Bar chart"
+    assert outcome.names == ["figure-1.png"] and outcome.files[0].alt == "Bar chart; highest a 1"
     outcome = await run(session, "from PIL import Image\nImage.new('RGB', (8, 4), 'red')")
     (file,) = outcome.files
     assert file.figure and outcome.result is None

@@ -130,6 +130,11 @@ def test_any_bytes_are_understood_or_refused(payload: bytes) -> None:
                 "size",
                 "figure",
                 "alt",
+                "facts",
+                "head",
+                "fraction",
+                "eta",
+                "label",
                 "reason",
                 "seconds",
                 "detail",
@@ -145,7 +150,7 @@ def test_any_bytes_are_understood_or_refused(payload: bytes) -> None:
                 "variables",
             ]
         ),
-        values | st.sampled_from(["started", "printed", "result", "raised", "made", "ended", "ok"]),
+        values | st.sampled_from(["started", "printed", "progress", "result", "raised", "made", "ended", "ok"]),
     )
 )
 def test_any_json_is_understood_or_refused(value: dict[str, Any]) -> None:
@@ -161,6 +166,8 @@ def test_any_json_is_understood_or_refused(value: dict[str, Any]) -> None:
         b'{"t":"ended","reason":"ok","seconds":NaN,"notes":[]}',
         b'{"t":"ended","reason":"ok","seconds":-1,"notes":[]}',
         b'{"t":"made","name":"x","size":true}',
+        b'{"t":"progress","fraction":1.01,"label":""}',
+        b'{"t":"made","name":"x","size":1,"alt":"","facts":"","head":"xyz"}',
     ],
 )
 def test_numbers_and_nesting_are_bounded(payload: bytes) -> None:

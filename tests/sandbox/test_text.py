@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.runner.text import Cleaner, Transcript, clean, human, safe_name, shorten
+from sandbox.runner.text import Cleaner, Transcript, clean, human, progress, safe_name, shorten
 
 _BAD = set(
     map(
@@ -45,6 +45,35 @@ def test_sequences_are_removed_however_they_are_cut(sizes: list[int]) -> None:
 def test_overwritten_lines(data: bytes, text: str) -> None:
     assert _feed(data, [1] * len(data))[-len(text) :] == text
     assert _feed(data, []) == text
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        ("\r 45%|####5     | 45/100 [00:03<00:04, 12.34it/s]", (0.45, 4.0, "")),
+        ("\rTraining:  7%|▋         | 7/100 [01:00<1:02:03, 1.5s/it]", (0.07, 3723.0, "Training")),
+        ("\r  0%|          | 0/10 [00:00<?, ?it/s]", (0.0, None, "")),
+        ("10%\r20%\r30%\r", (0.3, None, "")),
+        ("\r\x1b[32mGet 3 of 12\x1b[0m files, ETA: 2:05", (0.25, 125.0, "Get")),
+        ("\r[=====>    ] 50.5 %", (0.505, None, "")),
+        ("\rEpoch 2/5 [==>   ] 40%", (0.4, None, "Epoch 2/5")),
+        ("50%\n", None),
+        ("50%\r\n", None),
+        ("\rspinning |", None),
+        ("\r7/0", None),
+        ("\r110%", None),
+        ("\r2026/11/25 10:20", None),
+    ],
+)
+def test_progress_is_read_from_a_line_that_is_rewritten(data: str, found: tuple[float, float | None, str] | None) -> None:
+    assert progress(data.encode()) == found
+
+
+@given(st.binary(max_size=300) | st.from_regex(rb"\r\w* ?\d*%?\|?#* ?\d*/\d* \[?[\d:]*<?[\d:]*", fullmatch=True))
+def test_any_bytes_give_bounded_progress_or_none(data: bytes) -> None:
+    if found := progress(data):
+        assert 0 <= found.fraction <= 1 and len(found.label) <= 60 and not _BAD & set(found.label)
+        assert found.eta is None or 0 <= found.eta < 1e11
 
 
 @given(st.text(st.characters(), max_size=100))

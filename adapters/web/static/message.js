@@ -128,7 +128,7 @@ function steps(card) {
 // What the running step prints, to its end.
 function running(it) {
   if (!it) return null;
-  const bar = it.progress === null ? null : h("progress", { max: 1, value: it.progress, "aria-label": "Progress of the step" });
+  const bar = it.progress && h("progress", { max: 1, value: it.progress.value, "aria-label": it.progress.said });
   const tail = it.output ? code(it.output, "Output so far", "tail") : null;
   if (tail) requestAnimationFrame(() => (tail.firstChild.scrollTop = tail.firstChild.scrollHeight));
   return [bar, tail].filter(Boolean);

@@ -1,0 +1,180 @@
+"""What comes out of a cell: files by what they are, in one container that the whole module shares."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+import pytest_asyncio
+
+from sandbox import Engine, Progress, Session
+from tests.cells import Outcome, chunks
+from tests.cells import run as run_cell
+from tests.sandbox.conftest import SPEC
+
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def session(shared_engine: Engine) -> AsyncIterator[Session]:
+    opened = await shared_engine.session("outputs", SPEC)
+    yield opened
+    await opened.close()
+
+
+async def run(session: Session, code: str) -> Outcome:
+    return await run_cell(session, code, replace(SPEC.limits, files=20))
+
+
+# -- files
+
+
+async def test_a_file_is_what_its_first_bytes_say(session: Session) -> None:
+    code = """
+import io, subprocess, zipfile
+open('page.png', 'w').write('<!doctype html><script>1</script>')
+open('drawing', 'w').write('<svg xmlns="http://www.w3.org/2000/svg"/>')
+with zipfile.ZipFile('data.csv', 'w') as archive: archive.writestr('a', 'b')
+pd.DataFrame({'a': [1]}).to_excel('book.xlsx')
+subprocess.run('ffmpeg -v error -f lavfi -i sine=d=0.1 s.wav -f lavfi -i color=s=16x16:d=0.1 -shortest v.mp4', shell=True)
+"""
+    found = {file.name: file.media_type for file in (await run(session, code)).files}
+    assert found == {
+        "page.png": "text/html",
+        "drawing": "image/svg+xml",
+        "data.csv": "application/zip",
+        "book.xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "s.wav": "audio/wav",
+        "v.mp4": "video/mp4",
+    }
+
+
+async def test_a_file_that_is_put_is_what_its_first_bytes_say(session: Session) -> None:
+    assert (await session.put("photo.jpg", 9, chunks(b"%PD", b"F-1.7\n"))).media_type == "application/pdf"
+
+
+# -- what a chart shows, in words
+
+
+async def test_each_kind_of_chart_is_told_by_its_extremes(session: Session) -> None:
+    code = """
+import seaborn as sns
+x = np.arange(4)
+def draw(): return plt.figure().subplots()
+draw().plot(pd.date_range('2026-01-31', periods=3), [1.5, np.nan, 9])
+pd.Series([3, 1], index=pd.period_range('2025-11', periods=2, freq='M'), name='sales').plot(ax=draw())
+axes = draw(); axes.scatter(x, x ** 2, label='north'); axes.axhline(99); axes.axvline(-99)
+pd.DataFrame({'u': [1, 7], 'v': [4, 2]}, index=['Jan', 'Feb']).plot.bar(ax=draw())
+draw().hist([1, 2, 2, 2, 5, 9], bins=4)
+draw().pie([1, 3], labels=['tea', 'coffee'])
+sns.boxplot(pd.DataFrame({'g': list('aaaab'), 'v': [1, 2, 3, 40, 5]}), x='v', y='g', ax=draw())
+sns.heatmap(pd.DataFrame([[1, 2], [3, 4.5]], index=['r1', 'r2'], columns=['c1', 'c2']), ax=draw())
+sns.lineplot(pd.DataFrame({'x': [0, 1] * 2, 'y': [1, 2, 5, 8], 'who': list('ppqq')}), x='x', y='y', hue='who', ax=draw())
+draw().barh(['one', 'two'], [10, 20])
+draw().errorbar(x, -x, yerr=1, label='measured')
+"""
+    assert [file.alt for file in (await run(session, code)).files] == [
+        "Line chart; lowest 1.5 at 2026-01-31, highest 9 at 2026-02-02",
+        "Line chart: series sales; sales lowest 1 at 2025-12, highest 3 at 2025-11",
+        "Scatter chart: series north; north lowest 0 at 0, highest 9 at 3",
+        "Bar chart: series u, v; u highest Feb 7, lowest Jan 1; v highest Jan 4, lowest Feb 2",
+        "Histogram; from 1 to 9, most (4) between 1 and 3",
+        "Pie chart: series tea, coffee; largest coffee 75.0%, smallest tea 25.0%",
+        "Box plot: x v, y g; a median 2.5; b median 5",
+        "Heatmap; lowest 1 at r1, c1; highest 4.5 at r2, c2",
+        "Line chart: x x, y y; series p, q; p lowest 1 at 0, highest 2 at 1; q lowest 5 at 0, highest 8 at 1",
+        "Bar chart; highest two 20, lowest one 10",
+        "Line chart: series measured; measured lowest -3 at 3, highest 0 at 0",
+    ]
+
+
+async def test_facts_say_more_than_alt_text_and_both_are_bounded(session: Session) -> None:
+    code = """
+figure, (left, right) = plt.subplots(1, 2); figure.suptitle('Both')
+left.plot([3, 1, 2], label='a'); left.set_title('L')
+for number in range(40): right.plot([number] * 50, label='long name ' * 9 + str(number))
+right.legend()
+"""
+    (file,) = (await run(session, code)).files
+    said = (
+        "'Both'. Line chart 'L': series a. a: 3 points, x from 0 to 2, first 3 at 0, last 2 at 2, lowest 1 at 1, highest 3 at 0"
+    )
+    assert file.facts.startswith(said)
+    assert 500 < len(file.alt) <= 600 < len(file.facts) <= 4000
+
+
+async def test_no_code_of_the_persons_runs_for_a_description_and_what_is_odd_is_left_out(session: Session) -> None:
+    code = """
+from matplotlib.ticker import FuncFormatter
+calls = []
+axes = plt.figure().subplots()
+axes.bar([1, 2], [3, 4])
+axes.xaxis.set_major_formatter(FuncFormatter(lambda value, at: calls.append(value) or f'n{value:.0f}'))
+plt.savefig('/tmp/drawn.png'); drawn = len(calls); plt.savefig('again.png'); twice = len(calls)
+plt.close()
+plt.figure().add_subplot(projection='3d').plot([1, 2], [1, 2], [1, 2])
+plt.figure().subplots().plot([], [])
+plt.figure()
+axes = plt.figure().subplots(); axes.set_title('Odd'); axes.plot([1, 2]); axes.lines[0].get_xdata = None
+"""
+    outcome = await run(session, code)
+    assert {file.name: file.alt for file in outcome.files if file.name == "again.png"} == {
+        "again.png": "Bar chart; highest n2 4, lowest n1 3"
+    }
+    assert [file.alt for file in outcome.files if file.figure] == ["3-D chart", "Chart", "Figure", "Figure"]
+    assert (await run(session, "twice - drawn == drawn or (drawn, twice)")).value == "True"
+
+
+# -- what is not installed
+
+
+async def test_a_missing_import_is_answered_with_the_nearest_that_is_there(session: Session) -> None:
+    lead = "is not installed, and there is no network here to install it from"
+    wanted = {
+        "import polars as pl": f"polars {lead}: use pandas instead.",
+        "import statsmodels.api": f"statsmodels {lead}: use scipy.stats instead.",
+        "import numpi": f"numpi {lead}: use numpy instead.",
+        "import requests": "requests is not installed, and this sandbox has no network: attach the data",
+        "import moviepy": f"moviepy {lead}: run the ffmpeg program with subprocess.",
+        "pd.DataFrame({'a': [1]}).to_xarray()": f"xarray {lead}: use numpy instead.",
+        "import zzqx": f"zzqx {lead}: write it with what is there",
+    }
+    for code, said in wanted.items():
+        raised = (await run(session, code)).raised
+        assert raised is not None and said in raised.message
+        assert raised.traceback.splitlines()[-1].startswith(said)
+
+
+async def test_a_missing_part_of_what_is_installed_and_another_error_get_no_advice(session: Session) -> None:
+    for code, message in (("import numpy.nothing", "No module named 'numpy.nothing'"), ("raise ModuleNotFoundError('m')", "m")):
+        raised = (await run(session, code)).raised
+        assert raised is not None and raised.message == message
+
+
+# -- progress
+
+
+async def test_a_bar_is_progress_while_it_moves_and_one_line_at_the_end(session: Session) -> None:
+    code = """
+import time
+from tqdm.auto import tqdm
+for n in tqdm(range(40), desc='Reading', mininterval=0): time.sleep(0.02)
+"""
+    outcome = await run(session, code)
+    told = [output for output in outcome.outputs if isinstance(output, Progress)]
+    assert {output.label for output in told} == {"Reading"}
+    assert [output.fraction for output in told] == sorted({output.fraction for output in told})
+    assert any(0 < output.fraction < 1 and output.eta is not None for output in told)
+    assert outcome.stderr.count("%") == 1 and "40/40" in outcome.stderr
+
+
+async def test_a_flood_of_bars_is_paced_and_long_output_does_not_hide_one(session: Session) -> None:
+    code = """
+import time
+print('x' * 300_000)
+for n in range(20_000): print(f'\\r{n / 200:.0f}%', end='', flush=True)
+time.sleep(0.5)
+"""
+    outcome = await run(session, code)
+    told = [output.fraction for output in outcome.outputs if isinstance(output, Progress)]
+    assert told and told[-1] == 1.0
+    assert len(told) <= outcome.ended.seconds / 0.2 + 1
