@@ -97,3 +97,13 @@ VOLUME /var/lib/cellmate
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["cellmate", "health"]
 ENTRYPOINT ["cellmate"]
 CMD ["up"]
+
+# What bench/ compares the sandbox with: the same libraries and an ipykernel.
+FROM libraries AS peer-libraries
+COPY bench/requirements-peers.lock /tmp/
+RUN --mount=type=secret,id=ca --mount=type=secret,id=pip \
+    PIP_CONFIG_FILE=/run/secrets/pip /usr/bin/python3 -m pip --python /opt/venv/bin/python install \
+        --no-cache-dir --no-deps --require-hashes -r /tmp/requirements-peers.lock
+
+FROM sandbox AS peers
+COPY --from=peer-libraries /opt/venv /opt/venv

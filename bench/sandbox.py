@@ -1,161 +1,291 @@
-"""What the sandbox costs, beside what it is compared with, in one run: `python -m bench.sandbox [ROUNDS]`.
+"""What one sandbox costs, beside what it is compared with, in one run: `python -m bench.sandbox [ROUNDS]`.
 
-Times in milliseconds, median and 95th percentile. The rivals: `docker run` of a bare Python for each cell, and an ipykernel
-driven by jupyter_client inside the same kind of container, where BENCH_IPYKERNEL names an image that holds both.
+The peers: `docker run` of a bare Python for each cell, `docker run cat` for files, and an ipykernel driven by jupyter_client in
+a container of the same libraries (the image `cellmate-peers`, which `bench/run` builds). BENCH_RUNTIME names another runtime.
 """
 
 import asyncio
 import os
+import resource
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from functools import partial
 
-from sandbox import Limits, Printed, Session, Spec, Started
+from bench.measure import Table, percentile, timed
+from sandbox import KIB, MIB, Limits, Printed, Session, Spec, Started
 from sandbox.docker import DockerEngine
 from tests.cells import get, run
 from tests.engine import IMAGE, docker_engine
 
-PLOT = "pd.DataFrame({'month': range(12), 'revenue': range(12)}).plot(x='month', y='revenue', title='Revenue')"
-SPEC = Spec(IMAGE, Limits(seconds=60, memory=1 << 30))
+RUNTIME = os.environ.get("BENCH_RUNTIME") or None
+PEERS = os.environ.get("BENCH_PEERS", "cellmate-peers:latest")
+SPEC = Spec(IMAGE, Limits(seconds=60, memory=2 << 30, file=600 * MIB), RUNTIME)
+FRAME = "pd.DataFrame({'month': range(12), 'revenue': range(12)})"
+PLOT = f"{FRAME}.plot(x='month', y='revenue', title='Revenue')"
+LARGE = 500 * MIB
 
 
-def row(name: str, seconds: list[float]) -> None:
-    ordered = sorted(seconds)
-    p95 = ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
-    print(f"{name:<52}{statistics.median(ordered) * 1000:>10.1f}{p95 * 1000:>10.1f}{len(ordered):>6}", flush=True)
+async def filled(engine: DockerEngine, count: int = 1) -> None:
+    """Wait until so many containers are ready, and the machine is at rest: the claim is measured, not the end of a start."""
+    async with asyncio.timeout(120):
+        while len(engine._ready) < count:  # noqa: ASYNC110 - the engine has no event for it, and needs none
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.3)
 
 
-async def timed(act: Callable[[], Awaitable[object]]) -> float:
-    began = time.perf_counter()
-    await act()
-    return time.perf_counter() - began
-
-
-async def filled(engine: DockerEngine) -> None:
-    for _ in range(1000):
-        if engine._ready:
-            break
-        await asyncio.sleep(0.02)
-    await asyncio.sleep(0.3)  # let it settle: what is measured is the claim, not the end of the start
-
-
-async def starts(rounds: int) -> None:
-    cold, claims, figures = [], [], []
+async def starts(table: Table, rounds: int) -> None:
     async with docker_engine(spec=SPEC) as engine:
-        for number in range(rounds):
-            began = time.perf_counter()
-            session = await engine.session(f"cold-{number}", SPEC)
-            await run(session, "1")
-            cold.append(time.perf_counter() - began)
-            await session.close()
+        for name, code, goal in (("a plain cell", "1", 250), ("a cell that plots", PLOT, 1000)):
+            cold = []
+            for number in range(rounds):
+                began = time.perf_counter()
+                session = await engine.session(f"{name} {number}", SPEC)
+                await run(session, code)
+                cold.append(time.perf_counter() - began)
+                await session.close()
+            table.row(f"no container yet, to the end of {name}", cold, goal)
+    claims, figures = [], []
     async with docker_engine(spec=SPEC, pool=1) as engine:
         for number in range(rounds):
             await filled(engine)
             began = time.perf_counter()
-            session = await engine.session(f"warm-{number}", SPEC)
+            session = await engine.session(f"warm {number}", SPEC)
             claims.append(time.perf_counter() - began)
             outcome = await run(session, PLOT)
             await get(session, outcome.names[0])
             figures.append(time.perf_counter() - began)
             await session.close()
-    row("container to first cell, no pool", cold)
-    row("claim from the pool", claims)
-    row("new thread to first figure's PNG on the host", figures)
+    table.row("claim of a waiting container", claims, 1)
+    table.check("the same, 99th percentile", percentile(claims, 0.99) * 1000, 5)
+    table.row("new thread to its first figure's PNG on the host", figures, 110)
 
 
-async def interrupted(session: Session) -> float:
+async def cells(table: Table, rounds: int) -> float:
+    """Returns the median of a trivial cell, in milliseconds."""
+    async with docker_engine(spec=SPEC) as engine:
+        session = await engine.session("cells", SPEC)
+        await run(session, FRAME)
+        trivial = table.row("trivial cell", [await timed(lambda: run(session, "1 + 1")) for _ in range(rounds * 30)], 1)
+        table.row("first byte of a print at the host", [await _first_byte(session) for _ in range(rounds * 5)], 5)
+        table.row("figure in a running thread", [await timed(lambda: run(session, PLOT)) for _ in range(rounds)])
+        table.row("Stop to the cell's end", [await _stopped(session) for _ in range(rounds)])
+    return trivial
+
+
+async def recovery(table: Table, rounds: int) -> None:
+    """From the moment before the kernel is lost to the end of the next cell."""
+    deaths = {
+        "os._exit": "import os; print('on', flush=True); os._exit(1)",
+        "a segmentation fault": "import ctypes; print('on', flush=True); ctypes.string_at(0)",
+        "want of memory": "x = b'1' * (900 << 20)\nprint('on', flush=True)\ny = b'1' * (200 << 20)",
+    }
+    async with docker_engine(spec=Spec(IMAGE, Limits(seconds=60, memory=1 << 30), RUNTIME)) as engine:
+        session = await engine.session("deaths", SPEC)
+        for name, code in deaths.items():
+            if name == "want of memory" and RUNTIME == "runsc":
+                table.say(f"lost to {name}", "left out: no cgroup limit holds under this runsc")
+                continue
+            table.row(f"lost to {name}, to the next cell's end", [await _recovered(session, code) for _ in range(rounds)], 60)
+        table.row("a hard time-out's SIGKILL to the next cell's end", [await _killed(session) for _ in range(rounds)], 60)
+
+
+async def _recovered(session: Session, code: str) -> float:
+    lost = 0.0
+    async for output in session.run(f"die {time.monotonic_ns()}", code):
+        if isinstance(output, Printed) and not lost:
+            lost = time.perf_counter()
+    await run(session, "1")
+    return time.perf_counter() - lost
+
+
+async def _killed(session: Session) -> float:
+    """A cell that holds on to SIGINT for its whole grace is killed; the seconds beyond limit and grace."""
+    limits = Limits(seconds=0.3, grace=0.2)
     began = 0.0
-    async for output in session.run(f"stop-{time.monotonic_ns()}", "print('on', flush=True)\nwhile True: pass"):
+    code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
+    async for output in session.run(f"kill {time.monotonic_ns()}", code, limits):
+        if isinstance(output, Started):
+            began = time.perf_counter()
+    await run(session, "1")
+    return time.perf_counter() - began - limits.seconds - limits.grace
+
+
+async def _first_byte(session: Session) -> float:
+    came, began = 0.0, time.perf_counter()
+    async for output in session.run(f"print {time.monotonic_ns()}", "print('on')"):
+        if isinstance(output, Printed):
+            came = time.perf_counter() - began
+    return came
+
+
+async def _stopped(session: Session) -> float:
+    began = 0.0
+    async for output in session.run(f"stop {time.monotonic_ns()}", "print('on', flush=True)\nwhile True: pass"):
         if isinstance(output, Printed):
             began = time.perf_counter()
             await session.interrupt()
     return time.perf_counter() - began
 
 
-async def first_byte(session: Session) -> float:
-    came = 0.0
-    began = time.perf_counter()
-    async for output in session.run(f"print-{time.monotonic_ns()}", "print('on')"):
-        if isinstance(output, Printed):
-            came = time.perf_counter() - began
-    return came
-
-
-async def recovered(session: Session) -> float:
-    began = 0.0
-    async for output in session.run(f"die-{time.monotonic_ns()}", "import os; os._exit(1)"):
-        if isinstance(output, Started):
-            began = time.perf_counter()
-    await run(session, "1")
-    return time.perf_counter() - began
-
-
-async def cells(rounds: int) -> None:
+async def output(table: Table) -> None:
+    """The host's memory while 100 MB are printed."""
     async with docker_engine(spec=SPEC) as engine:
-        session = await engine.session("cells", SPEC)
-        await run(session, "1")
-        row("trivial cell", [await timed(lambda: run(session, "1 + 1")) for _ in range(rounds * 20)])
-        row("first byte of a print at the host", [await first_byte(session) for _ in range(rounds * 5)])
-        row("figure in a running thread", [await timed(lambda: run(session, PLOT)) for _ in range(rounds)])
-        row("os._exit to the next cell's end", [await recovered(session) for _ in range(rounds)])
-        row("Stop to the cell's end", [await interrupted(session) for _ in range(rounds)])
-        usage = "/sys/fs/cgroup/memory/memory.usage_in_bytes", "/sys/fs/cgroup/memory.current"
-        code = f"import os\nnext(int(open(p).read()) for p in {usage} if os.path.exists(p)) >> 20"
-        fresh = await engine.session("fresh", SPEC)
-        print(f"{'memory of a fresh session, MB':<52}{(await run(fresh, code)).value:>10}")
+        session = await engine.session("output", SPEC)
+        await run(session, "print('x' * 100_000)")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        seconds = await timed(lambda: run(session, "for _ in range(1000): print('x' * 100_000)"))
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * KIB / MIB
+        table.check("MiB that 100 MB of output cost the host", grown, 4)
+        table.say("", f"in {seconds:.2f} s")
 
 
-async def command(*arguments: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+# --- Files ---------------------------------------------------------------------------------------------------------------
+
+
+async def files(table: Table, rounds: int) -> None:
+    """Both ways, beside the engine's own client with `cat` at the other end; memory of the host beside it."""
+    into, out = [], []
+    rival_into, rival_out = [], []
+    async with docker_engine(spec=SPEC) as engine:
+        session = await engine.session("files", SPEC)
+        await session.put("warm", MIB, _zeros(MIB))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(rounds):  # in turns, so that what else the machine does falls on both
+            into.append(await timed(lambda: session.put("large", LARGE, _zeros(LARGE))))
+            rival_into.append(await _cat_into())
+            out.append(await timed(lambda: _drain(session)))
+            rival_out.append(await _cat_out())
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * KIB / MIB
+    speed = LARGE / MIB
+    for name, ours, rival in (("into the sandbox", into, rival_into), ("out of the sandbox", out, rival_out)):
+        table.row(f"500 MB {name}, MB/s", [speed / seconds for seconds in ours], scale=1)
+        table.row("    docker run cat, MB/s", [speed / seconds for seconds in rival], scale=1)
+        table.check("    share of docker run cat, %", 100 * statistics.median(rival) / statistics.median(ours), 60, least=True)
+    table.check("MiB of the host's memory that it took", grown, 16)
+
+
+async def _zeros(size: int) -> AsyncIterator[bytes]:
+    block = bytes(MIB)
+    for _ in range(size // MIB):
+        yield block
+
+
+async def _drain(session: Session) -> None:
+    async for _ in session.get("large"):
+        pass
+
+
+def _docker(*arguments: str) -> tuple[str, ...]:
+    runtime = (f"--runtime={RUNTIME}",) if RUNTIME else ()
+    return (
+        os.environ.get("DOCKER", "docker"),
+        "run",
+        "--rm",
+        "-i",
+        "--network=none",
+        "--log-driver=none",
+        *runtime,
+        "--entrypoint",
+        *arguments,
     )
-    if await process.wait():
-        raise RuntimeError(f"{' '.join(arguments)} failed")
 
 
-async def plain(rounds: int) -> None:
-    docker = ("docker", "run", "--rm", "--network=none", "--entrypoint", "python3", IMAGE, "-c")
-    row("rival: docker run, print(1)", [await timed(lambda: command(*docker, "print(1)")) for _ in range(rounds)])
-    code = "import pandas as pd, matplotlib; matplotlib.use('Agg')\n" + PLOT + ".figure.savefig('/tmp/x.png')"
-    row("rival: docker run, the figure", [await timed(lambda: command(*docker, code)) for _ in range(rounds)])
+async def _cat_into() -> float:
+    command = _docker("sh", IMAGE, "-c", "echo on; cat > /dev/null; echo done")
+    process = await asyncio.create_subprocess_exec(*command, stdin=-1, stdout=-1)
+    assert process.stdin is not None and process.stdout is not None
+    await process.stdout.readline()
+    began = time.perf_counter()
+    async for block in _zeros(LARGE):
+        process.stdin.write(block)
+        await process.stdin.drain()
+    process.stdin.close()
+    await process.stdout.readline()
+    seconds = time.perf_counter() - began
+    await process.wait()
+    return seconds
+
+
+async def _cat_out() -> float:
+    process = await asyncio.create_subprocess_exec(*_docker("head", IMAGE, "-c", str(LARGE), "/dev/zero"), stdout=-1)
+    assert process.stdout is not None
+    await process.stdout.read(1)
+    began = time.perf_counter()
+    while await process.stdout.read(MIB):
+        pass
+    seconds = time.perf_counter() - began
+    await process.wait()
+    return seconds
+
+
+# --- Peers ---------------------------------------------------------------------------------------------------------------
+
+
+async def _command(*arguments: str) -> bytes:
+    process = await asyncio.create_subprocess_exec(*arguments, stdout=-1, stderr=-1)
+    out, err = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(arguments[:3])} failed: {err[-500:].decode(errors='replace')}")
+    return out
+
+
+async def plain(table: Table, rounds: int) -> None:
+    plot = f"import pandas as pd, matplotlib; matplotlib.use('Agg')\n{PLOT}.figure.savefig('/tmp/x.png')"
+    for name, code in (("print(1)", "print(1)"), ("the figure", plot)):
+        command = _docker("python3", IMAGE, "-c", code)
+        table.row(f"docker run python, {name}", [await timed(partial(_command, *command)) for _ in range(rounds)])
 
 
 _KERNEL = """
-import statistics, sys, time
+import time
 from jupyter_client.manager import start_new_kernel
-began = time.perf_counter()
-manager, client = start_new_kernel()
-client.execute_interactive('1', output_hook=lambda m: None)
-print(time.perf_counter() - began)
-for code in ['1 + 1'] * 200:
+def timed(code):
     began = time.perf_counter()
     client.execute_interactive(code, output_hook=lambda m: None)
     print(time.perf_counter() - began)
+began = time.perf_counter()
+manager, client = start_new_kernel()
+timed('1')
+print(time.perf_counter() - began)
+timed('import pandas as pd\\n%matplotlib inline\\n' + {plot!r})
+for _ in range(200): timed('1 + 1')
+began = time.perf_counter()
+client.execute('import os; os._exit(1)')
+while manager.is_alive(): time.sleep(0.005)
+manager.restart_kernel(now=True)
+client.wait_for_ready()
+timed('1')
+print(time.perf_counter() - began)
 manager.shutdown_kernel(now=True)
 """
 
 
-async def ipykernel() -> None:
-    image = os.environ.get("BENCH_IPYKERNEL")
-    if not image:
-        print("rival: ipykernel left out: name an image with ipykernel and jupyter_client in BENCH_IPYKERNEL")
-        return
-    arguments = ("run", "--rm", "--network=none", "--tmpfs=/tmp", "--entrypoint", "python3", image, "-c", _KERNEL)
-    process = await asyncio.create_subprocess_exec("docker", *arguments, stdout=asyncio.subprocess.PIPE)
-    out, _ = await process.communicate()
-    first, *rest = [float(line) for line in out.split()]
-    row("rival: ipykernel start to first cell, no container", [first])
-    row("rival: ipykernel trivial cell, no Docker hop", rest)
+async def ipykernel(table: Table, trivial: float) -> None:
+    """`trivial`: our own trivial cell in this run, in milliseconds."""
+    code = _KERNEL.replace("{plot!r}", repr(PLOT))
+    out = await _command(*_docker("python3", PEERS, "-c", code))
+    _, opened, figure, *rest = [float(line) for line in out.split()]
+    *many, _, back = rest
+    table.row("ipykernel: start to the end of the first cell", [opened])
+    table.row("ipykernel: first plot, with its imports", [figure])
+    theirs = table.row("ipykernel: trivial cell, client in the same container", many)
+    table.check("    times as long as ours, which crosses the engine", theirs / trivial, 4, least=True)
+    table.row("ipykernel: os._exit to the next cell's end, nothing kept", [back])
 
 
-async def main(rounds: int) -> None:
-    print(f"{'milliseconds':<52}{'median':>10}{'p95':>10}{'n':>6}")
-    await starts(rounds)
-    await cells(rounds)
-    await plain(max(3, rounds // 2))
-    await ipykernel()
+async def main(rounds: int) -> int:
+    table = Table(f"One sandbox{f' under {RUNTIME}' if RUNTIME else ''}")
+    await starts(table, rounds)
+    trivial = await cells(table, rounds)
+    await recovery(table, rounds)
+    await output(table)
+    await files(table, max(3, rounds // 3))
+    await plain(table, max(3, rounds // 2))
+    await ipykernel(table, trivial)
+    return table.missed
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 10))
+    print(f"\ngoals not met: {asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 10))}")

@@ -289,6 +289,7 @@ build_image() {
 image_inputs() {
     case $1 in
     sandbox) echo Dockerfile requirements-sandbox.lock sandbox/matplotlib.sed sandbox/runner ;;
+    peers) echo Dockerfile requirements-sandbox.lock bench/requirements-peers.lock sandbox/matplotlib.sed sandbox/runner ;;
     bot) echo Dockerfile README.md requirements.lock requirements-build.lock pyproject.toml bot adapters sandbox ;;
     esac
 }

@@ -5,6 +5,7 @@ Standard library only, one thread.
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -628,6 +629,9 @@ def _result(value: dict[str, Any]) -> dict[str, Any]:
 def main(arguments: list[str]) -> None:
     """`supervisor UID MEMORY FILE`: as root, with SETUID, SETGID and KILL. The first 16 bytes of stdin are the token."""
     uid, memory, file = (int(argument) for argument in arguments)
+    for stream in (0, 1):
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, wire.WINDOW)  # fewer turns for large files
     processes.become_supervisor(uid)
     token = b""
     while len(token) < wire.TOKEN_SIZE:

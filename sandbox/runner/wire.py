@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 TOKEN_SIZE = 16
 LOCAL = b"cellmate-local\x00\x01"
-"""The token between processes inside the container, whose streams are never cut."""
+"""The token between processes inside the container. Their streams are never cut, so there is nothing to check."""
 
 MAX_PAYLOAD = 1 << 20
-CHUNK = 128 << 10
-WINDOW = 512 << 10
+CHUNK = 256 << 10
+WINDOW = 1 << 20
 """Bytes of DATA that may be under way, in each direction, before a CREDIT must come back."""
 
 HEAD = 512
@@ -57,7 +57,11 @@ def encode(token: bytes, type: int, op: int = 0, payload: bytes = b"") -> bytes:
     if len(payload) > MAX_PAYLOAD:
         raise ValueError(f"a frame holds {MAX_PAYLOAD} bytes at most, not {len(payload)}")
     head = _HEAD.pack(type, op, len(payload))
-    return b"".join((token, head, _CHECK.pack(zlib.crc32(payload, zlib.crc32(head))), payload))
+    return b"".join((token, head, _CHECK.pack(_check(token, head, payload)), payload))
+
+
+def _check(token: bytes, head: bytes, payload: bytes) -> int:
+    return 0 if token == LOCAL else zlib.crc32(payload, zlib.crc32(head))
 
 
 def pack(value: object) -> bytes:
@@ -111,6 +115,6 @@ class Parser:
         if len(self._buffer) < at + PREFIX + length:
             return None, 0
         payload = bytes(memoryview(self._buffer)[at + PREFIX : at + PREFIX + length])
-        if zlib.crc32(payload, zlib.crc32(_HEAD.pack(type, op, length))) != check:
+        if _check(self._token, _HEAD.pack(type, op, length), payload) != check:
             return None, 1
         return Frame(type, op, payload), PREFIX + length
