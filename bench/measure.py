@@ -13,7 +13,7 @@ class Table:
         print(f"\n{title}\n{unit:<56}{'median':>10}{'p95':>10}{'n':>6}  goal", flush=True)
 
     def row(self, name: str, values: Sequence[float], goal: float | None = None, *, scale: float = 1000.0) -> float:
-        """One row of `values` times `scale` (1000: seconds to milliseconds). Returns the median, which is to be at most `goal`."""
+        """A row of `values` times `scale` (1000: seconds to milliseconds); its median, to be at most `goal`, is returned."""
         found = sorted(value * scale for value in values)
         middle = statistics.median(found)
         p95 = found[min(len(found) - 1, round(0.95 * (len(found) - 1)))]
