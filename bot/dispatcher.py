@@ -13,7 +13,7 @@ from bot.policy import admit
 from bot.ports import Chat
 from bot.text import fence, shorten
 from bot.turns import PAUSED, Means, TurnRun
-from bot.types import Action, Called, Card, Question, Receipt, Said, ThreadRef, Turn
+from bot.types import Action, Called, Card, Question, Receipt, Said, ThreadRef, Turn, turn_id
 from sandbox import SandboxError
 
 log = structlog.get_logger()
@@ -70,11 +70,24 @@ class Dispatcher:
     async def amend(self, question: Question) -> Card | None:
         """See `Inbox.amend`."""
         entry = self._entry(question.thread, question.follows)
-        if entry is None or entry.begun or entry.run.items:
+        if entry is None:
+            return await self._ask_again(question)
+        if entry.begun or entry.run.items:
             return Card(question.id, 1, "done", audience="asker", text=TOO_LATE)
         whole = replace(question, id=entry.run.question.id)
         await self._means.journal.amend(whole.id, whole)
         entry.run.amend(whole)
+        return None
+
+    async def _ask_again(self, question: Question) -> Card | None:
+        """An edited question that has its answer is asked anew, from what was there before it. A redelivery changes nothing."""
+        first = await self._means.journal.turn(question.follows) if question.follows else None
+        newest = await self._means.journal.latest(question.thread)
+        if first is None or newest is None or first.state == "open":
+            return Card(question.id, 1, "done", audience="asker", text=TOO_LATE)
+        if newest.question.text != question.text or first.question.id not in (newest.question.id, newest.question.follows):
+            key = f"{question.keys[0]}:edit:{turn_id(newest.question.id + question.text)}"
+            await self.accept(replace(question, id=turn_id(key), keys=(key,), follows=first.question.id))
         return None
 
     async def act(self, action: Action) -> Card | None:
@@ -148,7 +161,7 @@ class Dispatcher:
         entry = _Entry(TurnRun(self._means, self._chats[turn.question.thread.chat], turn))
         entries.append(entry)
         before = entries[-2].task if len(entries) > 1 else None
-        if before is not None:
+        if before is not None and not entries[-2].run.finished:
             entry.run.presenter.update(state="queued", ahead=len(entries) - 1)
         entry.task = self._tasks.create_task(self._carry_out(entry, before), name=f"turn {turn.question.id}")
 
@@ -182,7 +195,7 @@ class Dispatcher:
     def _stop(self, action: Action) -> Card | None:
         """Stop one turn, or every turn of the thread when the action names none."""
         entries = self._threads.get(action.thread, []) if action.thread else []
-        chosen = [entry for entry in entries if action.turn in (None, entry.run.question.id)]
+        chosen = [e for e in entries if action.turn in (None, e.run.question.id) and not e.run.finished]
         for entry in chosen:
             if entry.task is not None and entry.stopped_by is None:
                 entry.stopped_by = action.asker.name or "somebody"
@@ -210,7 +223,7 @@ class Dispatcher:
     async def _reset(self, action: Action) -> Card:
         if action.thread is None:
             return _answer(action, "Say it in the thread that is to start afresh.")
-        if self._threads.get(action.thread):
+        if any(not entry.run.finished for entry in self._threads.get(action.thread, [])):
             return _answer(action, "Something is running here. Stop it first.")
         await self._means.sessions.forget(action.thread)
         return _answer(action, "This thread's files and variables are gone; the next question starts afresh.", "thread")
@@ -234,7 +247,7 @@ class Dispatcher:
         return turn is None or turn.question.asker.id == action.asker.id or "admin" in action.asker.roles
 
     def _entry(self, thread: ThreadRef, turn: str | None) -> _Entry | None:
-        return next((e for e in self._threads.get(thread, []) if e.run.question.id == turn), None)
+        return next((e for e in self._threads.get(thread, []) if e.run.question.id == turn and not e.run.finished), None)
 
     async def _refuse(self, question: Question, reason: str) -> None:
         await self._tell(question, Card(question.id, 1, "failed", text=reason))

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Protocol
 
 from bot.types import (
@@ -12,6 +13,7 @@ from bot.types import (
     Delta,
     Finding,
     Item,
+    Kept,
     Question,
     Receipt,
     Reply,
@@ -19,7 +21,6 @@ from bot.types import (
     ThreadRef,
     Turn,
 )
-from sandbox import Saved
 
 
 class Inbox(Protocol):
@@ -216,16 +217,39 @@ class Journal(Protocol):
         """The turn that a key or handle belongs to."""
         ...
 
-    async def save(self, thread: ThreadRef, blob: Blob, saved: Saved) -> Blob | None:
-        """Make `blob` the thread's checkpoint; returns the one it replaces, unless some thread still needs that."""
+    async def save(self, thread: ThreadRef, kept: Kept) -> list[Blob]:
+        """Make this the thread's newest checkpoint, in place of one of the same turn; of the last `KEPT` the pieces stay.
+
+        Returns the blobs that no checkpoint needs any more, as every call does that drops some.
+        """
         ...
 
-    async def checkpoint(self, thread: ThreadRef) -> Blob | None:
-        """The thread's checkpoint."""
+    async def checkpoint(self, thread: ThreadRef, before: str | None = None) -> Kept | None:
+        """The thread's newest checkpoint; the newest of those made before the turn `before` was asked."""
         ...
 
-    async def forget(self, thread: ThreadRef) -> Blob | None:
-        """Drop the thread's checkpoint; returns it, unless some thread still needs it."""
+    async def rewind(self, thread: ThreadRef, before: str) -> list[Blob]:
+        """Drop the checkpoints made since the turn `before` was asked."""
+        ...
+
+    async def forget(self, thread: ThreadRef) -> list[Blob]:
+        """Drop all of the thread's checkpoints."""
+        ...
+
+    async def expire(self, thread: ThreadRef) -> list[Blob]:
+        """Drop the pieces of all of the thread's checkpoints, and remember that there were some."""
+        ...
+
+    async def asleep(self, since: datetime) -> list[ThreadRef]:
+        """Threads with pieces whose newest checkpoint is older than `since`, the oldest first."""
+        ...
+
+    async def weight(self) -> int:
+        """Bytes of all checkpoints' pieces."""
+        ...
+
+    async def key(self) -> bytes:
+        """32 bytes of this journal's own that nobody else knows, made once."""
         ...
 
     async def installation(self) -> str:

@@ -2,26 +2,41 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 import structlog
 
-from bot.ports import Files, Journal
-from bot.types import Blob, ThreadRef
-from sandbox import Checkpoint, Engine, SandboxError, SandboxLost, Saved, Session, Spec
+from bot.errors import CellmateError
+from bot.ports import Files, Journal, Writer
+from bot.seal import SealedWriter, nonce, opened
+from bot.types import Blob, Kept, Piece, ThreadRef
+from sandbox import Checkpoint, Damaged, Engine, Loss, Part, Restored, SandboxError, SandboxLost, Saved, Session, Spec
 
 log = structlog.get_logger()
+
+PARTS: tuple[Part, Part] = ("files", "variables")
+NOT_IN_TIME = Loss("the newest variables", "they were lost before they could be saved")
+EXPIRED = "Nobody had come to this thread for long, so its files and variables were removed; it starts afresh."
+AT_RISK = (
+    "The files and variables of the answer before could not all be saved outside the sandbox; they last only while it runs."
+)
+NAMES = 8
+"""Names and losses that one sentence spells out."""
 
 
 @dataclass(slots=True)
 class _Held:
     session: Session
-    changed: bool = False
+    changed: set[Part] = field(default_factory=set)
     used: float = field(default_factory=time.monotonic)
     users: int = 0
+    turn: str = ""
+    """The turn that used it last."""
+    news: str = ""
+    """What whoever comes next has to be told."""
 
 
 class Sessions:
@@ -34,16 +49,19 @@ class Sessions:
         self._idle, self._most = idle, most
         self._held: dict[ThreadRef, _Held] = {}
         self._locks: WeakValueDictionary[ThreadRef, asyncio.Lock] = WeakValueDictionary()
+        self._key: bytes | None = None
 
     @asynccontextmanager
-    async def use(self, thread: ThreadRef) -> AsyncIterator[Session]:
+    async def use(self, thread: ThreadRef, turn: str = "") -> AsyncIterator[Session]:
         """The thread's session, restored from its checkpoint if it is not running. It is not closed while in use.
 
-        Raises `SandboxDown`. A block that ends with `SandboxLost` makes the next use open the session anew.
+        `turn` is whose checkpoint the next one will be. Raises `SandboxDown`. A block that ends with `SandboxLost` makes the
+        next use open the session anew.
         """
         held = await self._open(thread)
         held.users += 1
-        held.changed = True
+        held.changed.update(PARTS)
+        held.turn = turn or held.turn
         try:
             yield held.session
         except SandboxLost:
@@ -53,27 +71,65 @@ class Sessions:
             held.users -= 1
             held.used = time.monotonic()
 
-    async def save(self, thread: ThreadRef) -> Saved | None:
-        """Checkpoint the thread if anything was done in it since; None when nothing was. Raises `SandboxError`, OSError."""
+    async def prepare(self, thread: ThreadRef) -> None:
+        """Open the thread's session before it is needed. What fails here fails again where it is needed, and is said there."""
+        with suppress(SandboxError, CellmateError, OSError):
+            await self._open(thread)
+
+    def news(self, thread: ThreadRef) -> str:
+        """What could not be kept or brought back since somebody was told; empty when there is nothing to tell."""
+        held = self._held.get(thread)
+        if held is None:
+            return ""
+        news, held.news = held.news, ""
+        return news
+
+    async def mend(self, thread: ThreadRef, cells: Sequence[str]) -> str:
+        """Where the variables went with a kernel: bring back those of the last checkpoint. What to say of it, else empty.
+
+        `cells`: the code that ran since that checkpoint. Raises `SandboxError`.
+        """
         async with self._lock(thread):
             held = self._held.get(thread)
-            if held is None or not held.changed:
-                return None
-            async with self._files.writer() as writer:
-                await writer.write(_header(thread))
-                saved = await held.session.checkpoint(writer.write)
-                blob = await writer.blob()
-            await self._replace(blob, await self._journal.save(thread, blob, saved))
-            held.changed = False
-            return saved
+            if held is None or not held.session.emptied:
+                return ""
+            return await self._reload(thread, held.session, cells)
+
+    async def save(self, thread: ThreadRef, *parts: Part) -> None:
+        """Checkpoint what has changed of these parts (none named: of both). Raises `SandboxError`, `CellmateError`, OSError."""
+        async with self._lock(thread):
+            held = self._held.get(thread)
+            wanted = [part for part in parts or PARTS if held and part in held.changed]
+            if held is None or not wanted:
+                return
+            held.changed.difference_update(wanted)
+            try:
+                if held.session.emptied:
+                    held.news = await self._reload(thread, held.session, ())
+                await self._checkpoint(thread, held, wanted)
+            except BaseException:
+                held.changed.update(wanted)
+                held.news = AT_RISK
+                raise
 
     async def forget(self, thread: ThreadRef) -> None:
         """Drop the thread's files and variables, inside and out."""
         async with self._lock(thread):
-            if held := self._held.pop(thread, None):
-                await held.session.close()
-            if old := await self._journal.forget(thread):
-                await self._files.remove(old)
+            await self._end(thread)
+            await self._remove(await self._journal.forget(thread))
+
+    async def rewind(self, thread: ThreadRef, before: str) -> bool:
+        """Set files and variables back to what they were when the turn `before` was asked.
+
+        False where that is no longer kept: then nothing has changed. Raises `SandboxError`, `CellmateError`.
+        """
+        async with self._lock(thread):
+            kept = await self._journal.checkpoint(thread, before)
+            if kept is not None and kept.gone:
+                return False
+            await self._end(thread)
+            await self._remove(await self._journal.rewind(thread, before))
+            return True
 
     async def take_over(self) -> None:
         """Hold what an earlier process left running, so that it is saved and put to sleep like the rest."""
@@ -98,41 +154,24 @@ class Sessions:
         await asyncio.gather(*map(self._hibernate, threads))
         return [thread for thread in threads if thread in self._held]
 
+    # --- Opening and closing -------------------------------------------------------------------------------------------
+
     async def _open(self, thread: ThreadRef) -> _Held:
         async with self._lock(thread):
             held = self._held.get(thread)
             if held is None:
                 await self._make_room()
-            blob = await self._journal.checkpoint(thread)
-            source = self._source(thread, blob) if blob else None
+            kept = await self._journal.checkpoint(thread)
             # Asked each time: a container that has gone since is replaced here, before anybody runs into it.
-            session = await self._engine.session(str(thread), self.spec, source)
-            if held is not None and held.session is session:
-                return held
-            log.info("session opened", thread=str(thread), origin=session.origin)
-            held = self._held[thread] = _Held(session, changed=session.origin == "adopted")
+            session = await self._engine.session(str(thread), self.spec, await self._source(thread, kept))
+            if held is None or held.session is not session:
+                log.info("session opened", thread=str(thread), origin=session.origin)
+                held = self._held[thread] = _Held(session, news=_news(kept, session))
+                if session.origin == "adopted":
+                    held.changed.update(PARTS)
+            if session.emptied:
+                held.news = await self._reload(thread, session, ())
             return held
-
-    def _source(self, thread: ThreadRef, blob: Blob) -> Checkpoint:
-        """The checkpoint in a blob of ours. Another thread's reads as empty, which a sandbox reports as a loss."""
-        header = _header(thread)
-
-        async def chunks() -> AsyncIterator[bytes]:
-            head = b""
-            async with aclosing(self._files.open(blob)) as stored:
-                async for chunk in stored:
-                    if head == header:
-                        yield chunk
-                        continue
-                    need = len(header) - len(head)
-                    head, rest = head + chunk[:need], chunk[need:]
-                    if len(head) == len(header) and head != header:
-                        log.error("checkpoint of another thread refused", thread=str(thread), digest=blob.digest)
-                        return
-                    if rest:
-                        yield rest
-
-        return Checkpoint(blob.size - len(header), chunks)
 
     async def _make_room(self) -> None:
         """Hibernate the longest idle session when the most are open; running ones are never ended for another's sake."""
@@ -145,7 +184,7 @@ class Sessions:
     async def _hibernate(self, thread: ThreadRef) -> None:
         try:
             await self.save(thread)
-        except (SandboxError, OSError) as problem:
+        except (SandboxError, CellmateError, OSError) as problem:
             log.warning("session not saved, left running", thread=str(thread), problem=str(problem))
             return
         async with self._lock(thread):
@@ -159,15 +198,165 @@ class Sessions:
                 del self._held[thread]
                 await held.session.close()
 
-    async def _replace(self, new: Blob, old: Blob | None) -> None:
-        if old is not None and old.digest != new.digest:
-            with suppress(OSError):
-                await self._files.remove(old)
+    async def _end(self, thread: ThreadRef) -> None:
+        """Close the thread's session, also one that an earlier process left running and nobody has asked for yet."""
+        held = self._held.pop(thread, None)
+        if held is not None:
+            await held.session.close()
+        elif str(thread) in await self._engine.running():
+            await (await self._engine.session(str(thread), self.spec)).close()
 
     def _lock(self, thread: ThreadRef) -> asyncio.Lock:
         return self._locks.setdefault(thread, asyncio.Lock())
 
+    # --- Checkpoints ---------------------------------------------------------------------------------------------------
 
-def _header(thread: ThreadRef) -> bytes:
-    """What every checkpoint begins with on disk: no two threads' blobs are alike, so none is removed or read for another's."""
-    return f"{thread}\n".encode()
+    async def _checkpoint(self, thread: ThreadRef, held: _Held, wanted: Sequence[Part]) -> None:
+        before = await self._journal.checkpoint(thread) or Kept("", (), Saved(0, 0), Saved(0, 0))
+        keeping = _Keeping(self._files, await self._secret(), thread, before.pieces)
+        pieces = {part: [piece for piece in before.pieces if piece.part == part] for part in PARTS}
+        saved = {"files": before.files, "variables": before.variables}
+        async with aclosing(keeping):
+            for part in wanted:
+                known = keeping.begin(part)
+                saved[part] = await held.session.checkpoint(part, keeping, known)
+                pieces[part] = keeping.pieces
+            if "variables" in held.changed:
+                saved["variables"] = replace(before.variables, lost=(NOT_IN_TIME,))
+            kept = Kept(held.turn or before.turn, (*pieces["files"], *pieces["variables"]), saved["files"], saved["variables"])
+            unneeded = await self._journal.save(thread, kept)
+            keeping.new.clear()
+        await self._remove(unneeded)
+
+    async def _source(self, thread: ThreadRef, kept: Kept | None) -> Checkpoint | None:
+        """A checkpoint as a sandbox takes it; each byte is checked before it is handed out."""
+        if kept is None or kept.gone:
+            return None
+        key = await self._secret()
+
+        def part(name: Part) -> Callable[[], AsyncGenerator[bytes, None]]:
+            return lambda: self._part(key, thread, [piece for piece in kept.pieces if piece.part == name])
+
+        return Checkpoint(part("files"), part("variables"))
+
+    async def _part(self, key: bytes, thread: ThreadRef, pieces: Sequence[Piece]) -> AsyncGenerator[bytes, None]:
+        for piece in pieces:
+            try:
+                async with aclosing(opened(self._files.open(piece.blob), key, thread, piece.nonce)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+            except FileNotFoundError:
+                log.error("piece of a checkpoint missing", thread=str(thread), digest=piece.blob.digest)
+                raise Damaged("a part of it is missing on the disk") from None
+            except Damaged:
+                log.error("piece of a checkpoint refused", thread=str(thread), digest=piece.blob.digest)
+                raise
+
+    async def _reload(self, thread: ThreadRef, session: Session, cells: Sequence[str]) -> str:
+        kept = await self._journal.checkpoint(thread)
+        source = await self._source(thread, kept)
+        return _mended(await session.reload(source, cells), known=source is not None)
+
+    async def _remove(self, blobs: Sequence[Blob]) -> None:
+        for blob in blobs:
+            with suppress(OSError):
+                await self._files.remove(blob)
+
+    async def _secret(self) -> bytes:
+        self._key = self._key or await self._journal.key()
+        return self._key
+
+
+class _Keeping:
+    """`sandbox.Sink` into the files store. Closed before `new` is cleared, it takes back what it has stored."""
+
+    def __init__(self, files: Files, key: bytes, thread: ThreadRef, known: Sequence[Piece]) -> None:
+        self._files, self._key, self._thread, self._known = files, key, thread, known
+        self._part: Part = "files"
+        self._names: dict[str, Piece] = {}
+        self._open = AsyncExitStack()
+        self._piece: tuple[Writer, SealedWriter, str] | None = None
+        self.pieces: list[Piece] = []
+        self.new: list[Blob] = []
+
+    def begin(self, part: Part) -> list[str]:
+        """Take this part next; the names of its pieces that are there already."""
+        self._part, self.pieces = part, []
+        self._names = {piece.name: piece for piece in self._known if piece.part == part}
+        return list(self._names)
+
+    async def write(self, data: bytes) -> None:
+        """See `sandbox.Sink.write`. Raises OSError when the disk is full."""
+        if self._piece is None:
+            writer, number = await self._open.enter_async_context(self._files.writer()), nonce()
+            self._piece = writer, SealedWriter(writer, self._key, self._thread, number), number
+        await self._piece[1].write(data)
+
+    async def piece(self, name: str) -> None:
+        """See `sandbox.Sink.piece`. Raises OSError when the disk is full."""
+        if self._piece is None:
+            if name:
+                self.pieces.append(self._names[name])
+            return
+        writer, sealed, number = self._piece
+        if name:
+            await sealed.end()
+            blob = await writer.blob()
+            self.new.append(blob)
+            self.pieces.append(Piece(self._part, name, blob, number))
+        await self._drop()
+
+    async def _drop(self) -> None:
+        self._piece = None
+        await self._open.aclose()
+
+    async def aclose(self) -> None:
+        await self._drop()
+        for blob in self.new:
+            with suppress(OSError):
+                await self._files.remove(blob)
+
+
+# --- What is said ---------------------------------------------------------------------------------------------------
+
+
+def _news(kept: Kept | None, session: Session) -> str:
+    """What a session that was opened anew has to tell: what could not be kept, and what could not be brought back."""
+    if kept is not None and kept.gone:
+        return EXPIRED if session.origin == "fresh" else ""
+    restored = session.restored
+    if kept is None or restored is None:
+        return ""
+    unkept = _losses((*kept.files.lost, *kept.variables.lost), "could not be kept")
+    unrestored = _losses(restored.lost, "could not be brought back")
+    if not unkept and not unrestored:
+        return ""
+    what = f"Restored {_number(restored.variables, 'variable')} and {_number(restored.files, 'file')}"
+    return "; ".join((what, *unkept, *unrestored)) + "."
+
+
+def _mended(restored: Restored, *, known: bool) -> str:
+    gone = _list(restored.gone)
+    are = "is" if len(restored.gone) == 1 else "are"
+    if not known:
+        return f"{gone or 'The variables'} {are if gone else 'are'} lost."
+    parts = ["Variables are as they were at the end of the previous answer"]
+    if gone:
+        parts.append(f"{gone} of this one {are} lost")
+    return "; ".join((*parts, *_losses(restored.lost, "could not be brought back"))) + "."
+
+
+def _losses(losses: Sequence[Loss], verb: str) -> list[str]:
+    said = [f"{loss.name} {verb} ({loss.why})" for loss in losses[:NAMES]]
+    if len(losses) > NAMES:
+        said.append(f"{len(losses) - NAMES} more {verb}")
+    return said
+
+
+def _list(names: Sequence[str]) -> str:
+    shown = [*names[:NAMES], *([f"{len(names) - NAMES} more"] if len(names) > NAMES else [])]
+    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -4,7 +4,7 @@ over after a crash is the same loop started again."""
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -45,6 +45,14 @@ SET_BACK = (
     "the previous one."
 )
 RESTARTED = "Cellmate was restarted while this ran, so it was not finished; it has not been run again."
+REWOUND = (
+    "The question was edited, so files and variables were set back to what they were before it was first asked; what later "
+    "answers did to them is undone."
+)
+NOT_REWOUND = (
+    "The question was edited. What files and variables were before it is no longer kept, so this answer goes on from what "
+    "they are now."
+)
 LOST = "The sandbox was lost while this ran. Files and variables are as they were at the end of the previous answer."
 HISTORY = 12
 """Turns of the thread that the model reads before this one."""
@@ -118,6 +126,8 @@ class TurnRun:
         self._resumed = bool(turn.items)
         self._ground: Session | None = None
         """The session this turn's cells have run in."""
+        self.finished = False
+        """The final card is delivered and the turn closed; what is left to do is nobody's to stop."""
         self.presenter = Presenter(
             chat, turn.question, turn.receipt, lambda receipt: means.journal.receipt(turn.question.id, receipt)
         )
@@ -148,16 +158,24 @@ class TurnRun:
         """
         async with self.presenter.showing():
             state, closing = await self._answer()
-            closing = "\n\n".join(filter(None, (closing, await self._keep())))
+            closing = _paragraphs(closing, await self._keep())
         await self.presenter.settle(state=state, closing=closing, running=None, text="")
-        await self._means.journal.finish(self.question.id, state)
+        await self._finish(state)
 
     async def stop(self, who: str) -> None:
         """After `run` was cancelled by a person: say so, with what there is."""
-        lost = await self._keep()
-        closing = "\n\n".join(filter(None, (f"Stopped by {who}." if who else "Stopped.", lost)))
+        closing = _paragraphs(f"Stopped by {who}." if who else "Stopped.", await self._keep())
         await self.presenter.settle(items=self.items, state="stopped", closing=closing, running=None)
-        await self._means.journal.finish(self.question.id, "stopped")
+        await self._finish("stopped")
+
+    async def _finish(self, state: str) -> None:
+        """Close the turn, and then save the variables: nobody waits for that but the next turn of the thread."""
+        await self._means.journal.finish(self.question.id, state)
+        self.finished = True
+        try:
+            await self._means.sessions.save(self.question.thread)
+        except (SandboxError, OSError, CellmateError) as problem:
+            log.warning("variables not saved", problem=str(problem))
 
     async def _answer(self) -> tuple[str, str]:
         """The final state and a closing sentence; every failure that is somebody's to know becomes one here."""
@@ -181,18 +199,30 @@ class TurnRun:
         label = self._means.setup.label if self._by_model else ""
         self.presenter.update(state="working", ahead=0, waits="", label=label)
         if not self.items:
+            first = await self._set_back()
             if not self._by_model:
                 blocks = intake.cells(question.text)
-                await self._append(*(Called(f"{question.id}.{n}", code) for n, code in enumerate(blocks, 1)))
+                await self._append(*first, *(Called(f"{question.id}.{n}", code) for n, code in enumerate(blocks, 1)))
             else:
                 said = [Said("note", f"said in the thread — {line}") for line in await self._chat.context(question)]
-                await self._append(*said, Said("user", question.text))
+                await self._append(*first, *said, Said("user", question.text))
         elif any(isinstance(item, Returned) for item in self.items):
             await self._find_ground()
         if question.attachments:
             await self._place_files()
         if self._by_model:
-            self._before = _history(await self._means.journal.before(question.id, HISTORY))
+            self._before = _history(await self._means.journal.before(question.id, HISTORY), question)
+
+    async def _set_back(self) -> list[Said]:
+        """An edited question that had its answer begins where the first wording began."""
+        edited = self.question.follows
+        if edited in (None, self.question.id):
+            return []
+        rewound = await self._means.sessions.rewind(self.question.thread, edited)
+        return [Said("note", REWOUND if rewound else NOT_REWOUND, shown=True)]
+
+    def _session(self) -> AbstractAsyncContextManager[Session]:
+        return self._means.sessions.use(self.question.thread, self.question.id)
 
     @property
     def _by_model(self) -> bool:
@@ -210,7 +240,7 @@ class TurnRun:
         """
         if Said("note", PAUSED) in self.items[-1:]:
             return
-        async with self._means.sessions.use(self.question.thread) as session:
+        async with self._session() as session:
             if session.origin == "adopted":
                 return
         returned = {item.id for item in self.items if isinstance(item, Returned)}
@@ -220,11 +250,11 @@ class TurnRun:
 
     async def _place_files(self) -> None:
         """Put the attachments where the code can read them; again after a restart only when their container is gone."""
-        async with self._means.sessions.use(self.question.thread) as session:
+        async with self._session() as session:
             if intake.placed(self.items) and (not self._resumed or session.origin == "adopted"):
                 return
             self._ground = session
-            await self._tell_restored(session)
+            await self._tell_news()
             limits = self._means.sessions.spec.limits
             cell = f"{self.question.id}:files:{len(self.items)}"
             notes = await intake.place(self._chat, session, self.question.attachments, limits, cell)
@@ -249,7 +279,7 @@ class TurnRun:
         lead = "" if said and said[-1].text == finish.text else finish.text
         if is_run(self.items) and not any(isinstance(i, Called) for i in self.items):
             lead = f"The files are in this thread's workspace. {NO_MODEL}" if self.question.attachments else NO_MODEL
-        return "\n\n".join(filter(None, (lead, finish.note)))
+        return _paragraphs(lead, finish.note)
 
     async def _ask(self) -> None:
         assert self._means.setup.model is not None, "set-up is ready"
@@ -271,11 +301,11 @@ class TurnRun:
         for last_try in (False, True):
             running = _Running(call, code, self.presenter, self._means.sessions.spec.limits)
             try:
-                async with self._means.sessions.use(self.question.thread) as session:
+                async with self._session() as session:
                     before, self._ground = self._ground, session
                     if earlier and before not in (None, session):
                         return _lost(call)
-                    await self._tell_restored(session)
+                    await self._tell_news()
                     return await self._cell(session, running)
             except SandboxLost as problem:
                 log.warning("sandbox lost", problem=str(problem))
@@ -297,11 +327,17 @@ class TurnRun:
                 await asyncio.shield(self._append(running.cut_off()))
                 raise
         files, notes = await self._collect(session, running.made)
+        running.mended(await self._means.sessions.mend(self.question.thread, [*self._ran(), running.code]))
         outcome = running.outcome(files, notes)
-        if not is_run(self.items):
+        if outcome.error is None or not is_run(self.items):
             # The model may pass over a loss; the person is told by a note.
-            return replace(outcome, notes=(*outcome.notes, *running.losses))
+            outcome = replace(outcome, notes=(*outcome.notes, *running.losses))
         return await self._with_long_output(outcome)
+
+    def _ran(self) -> list[str]:
+        """The code of this turn that has run."""
+        returned = {item.id for item in self.items if isinstance(item, Returned)}
+        return [item.code for item in self.items if isinstance(item, Called) and item.id in returned and item.code]
 
     async def _collect(self, session: Session, made: Sequence[Made]) -> tuple[tuple[CardFile, ...], tuple[str, ...]]:
         """Copy what the cell made into the files store; what is over the turn's number stays in the workspace, and is said."""
@@ -339,28 +375,23 @@ class TurnRun:
         blob = await self._means.files.put(_once(cell.stdout.encode()))
         return replace(cell, files=(*cell.files, CardFile(f"output-{number}.txt", "text/plain", blob)))
 
-    async def _tell_restored(self, session: Session) -> None:
-        """Say, once a session, what a restore could not bring back."""
-        if session.restored is None or not session.restored.lost:
-            return
-        lost = "; ".join(f"{loss.name} ({loss.why})" for loss in session.restored.lost[:5])
-        text = (
-            f"Restored this thread's {session.restored.variables} variables and {session.restored.files} files; "
-            f"could not keep: {lost}."
-        )
-        if not any(isinstance(item, Said) and item.text == text for item in self.items):
-            await self._append(Said("note", text, shown=True))
+    async def _tell_news(self) -> None:
+        """Say what could not be kept since the answer before."""
+        if news := self._means.sessions.news(self.question.thread):
+            await self._append(Said("note", news, shown=True))
 
     async def _keep(self) -> str:
-        """Make the thread's files durable before the final card; a sentence when that failed."""
+        """Make the thread's files durable before the final card; what there is to say of it."""
+        thread = self.question.thread
         try:
-            await self._means.sessions.save(self.question.thread)
+            mended = await self._means.sessions.mend(thread, self._ran())
+            await self._means.sessions.save(thread, "files")
         except (SandboxError, OSError, CellmateError) as problem:
             log.warning("checkpoint failed", problem=str(problem))
             return (
                 "The files and variables of this thread could not be saved outside its sandbox; they last only while it runs."
             )
-        return ""
+        return mended
 
     async def _append(self, *items: Item) -> None:
         if items:
@@ -426,6 +457,11 @@ class _Running:
             (*ended.notes, *_hints(error, self._limits), *notes),
         )
 
+    def mended(self, sentence: str) -> None:
+        """What there is to say of variables that went with the kernel."""
+        if self._ended is not None:
+            self._ended = replace(self._ended, detail=f"{self._ended.detail} {sentence}".strip())
+
     @property
     def losses(self) -> tuple[str, ...]:
         """A sentence when the variables are gone."""
@@ -443,13 +479,23 @@ class _Running:
         )
 
 
-def _history(turns: Sequence[Turn]) -> list[Item]:
-    """What earlier turns of the thread leave for the model: closed calls only, and their notes."""
+def _history(turns: Sequence[Turn], question: Question) -> list[Item]:
+    """What earlier turns of the thread leave for the model: closed calls only, and their notes. Nothing of what an edited
+    question has undone."""
+    standing: list[Turn] = []
+    for asked in [*(turn.question for turn in turns), question]:
+        edited = [n for n, turn in enumerate(standing) if turn.question.id == asked.follows]
+        standing = standing[: edited[0]] if edited else standing
+        standing += [turn for turn in turns if turn.question is asked]
     items: list[Item] = []
-    for turn in turns:
+    for turn in standing:
         returned = {item.id for item in turn.items if isinstance(item, Returned)}
         items += [item for item in turn.items if not isinstance(item, Called) or item.id in returned]
     return items
+
+
+def _paragraphs(*texts: str) -> str:
+    return "\n\n".join(filter(None, texts))
 
 
 def _lost(call: Called) -> Returned:

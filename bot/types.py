@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sandbox import Progress, Table
+from sandbox import Part, Progress, Saved, Table
 
 __all__ = [
     "FINAL",
@@ -23,6 +23,8 @@ __all__ = [
     "Delta",
     "Finding",
     "Item",
+    "Kept",
+    "Piece",
     "Place",
     "Progress",
     "Question",
@@ -161,6 +163,31 @@ class Blob:
     digest: str
     """SHA-256, hexadecimal."""
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of a thread's checkpoint, as it lies in the files store."""
+
+    part: Part
+    name: str
+    """The sandbox's own (`sandbox.Sink.piece`)."""
+    blob: Blob
+    nonce: str
+    """What it is sealed with (`bot.seal`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A thread's checkpoint."""
+
+    turn: str
+    """The answer at whose end it was made."""
+    pieces: tuple[Piece, ...]
+    files: Saved
+    variables: Saved
+    gone: Literal["", "old", "expired"] = ""
+    """Why its pieces are no longer there: newer ones took their place, or nobody had come for long."""
 
 
 @dataclass(frozen=True, slots=True)

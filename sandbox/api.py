@@ -9,7 +9,7 @@ the model's to mend. *The sandbox failed* is a `SandboxError`: never the code's 
     └── FileRefused    one file cannot be put or got; the session goes on
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -179,14 +179,42 @@ class Restored:
     variables: int
     files: int
     lost: tuple[Loss, ...] = ()
+    gone: tuple[str, ...] = ()
+    """Names that had a value before and have none now."""
+
+
+Part = Literal["files", "variables"]
+"""The two halves of a checkpoint, in the order in which they are brought back."""
+
+
+class Sink(Protocol):
+    """Takes a part of a checkpoint in pieces."""
+
+    async def write(self, data: bytes) -> None:
+        """Opaque bytes of the piece that is being given."""
+        ...
+
+    async def piece(self, name: str) -> None:
+        """What was written since the last call is the piece of this name; nothing: a piece that was known before.
+
+        An empty name: forget what was written.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """An opaque blob made by `Session.checkpoint`. Only a sandbox reads inside it."""
+    """What `Session.checkpoint` gave for each part: its pieces' bytes in their order. Only a sandbox reads inside.
 
-    size: int
-    chunks: Callable[[], AsyncIterator[bytes]]
+    A stream may raise `Damaged`; what came before it is used.
+    """
+
+    files: Callable[[], AsyncGenerator[bytes, None]]
+    variables: Callable[[], AsyncGenerator[bytes, None]]
+
+
+class Damaged(Exception):
+    """A checkpoint is not what was given out. `str()` says in what way ("it was altered")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +274,8 @@ class Session(Protocol):
     """`adopted`: the container was already running for this key, its variables and last cell are as they were."""
     restored: Restored | None
     """Set when `origin` is `restored`."""
+    emptied: bool
+    """The variables went with a kernel, and `reload` has not been called since."""
 
     def run(self, id: str, code: str, limits: Limits | None = None) -> AsyncGenerator[Output, None]:
         """Run one cell and yield its outputs as they happen; `Started` first, `Ended` last.
@@ -279,10 +309,17 @@ class Session(Protocol):
         """What the user's code has defined, sorted by name; modules and our own names left out."""
         ...
 
-    async def checkpoint(self, sink: Callable[[bytes], Awaitable[None]]) -> Saved:
-        """Stream the workspace and the variables to `sink` as one opaque blob, and say what it holds.
+    async def checkpoint(self, part: Part, sink: Sink, known: Collection[str] = ()) -> Saved:
+        """Give a part of the session, and say what it holds. `known`: names of pieces of that part that need not come again.
 
         When it raises, what reached `sink` is worthless. A variable that cannot be pickled is a `Loss`.
+        """
+        ...
+
+    async def reload(self, from_: Checkpoint | None, cells: Sequence[str] = ()) -> Restored:
+        """Bring variables back after a cell ended with `Ended.lost`; files stay as they are, and so does what is defined since.
+
+        What these cells had given a value to and is not there now is named in `Restored.gone`.
         """
         ...
 

@@ -4,6 +4,7 @@ Framing (resync, sizes, check) is `sandbox.runner.wire`; here content becomes on
 """
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from sandbox.runner import wire
 from sandbox.runner.text import clean, safe_name
 
 _TEXT = 1 << 20
+_PIECE = re.compile("(?:[0-9a-f]{32})?")
 _FROM_SANDBOX = frozenset((wire.STATE, wire.EVENT, wire.NOTE, wire.DONE, wire.REFUSED, wire.DATA, wire.CREDIT))
 
 
@@ -134,6 +136,14 @@ def losses(value: dict[str, Any]) -> list[Loss]:
             raise ProtocolError("a loss is not a pair")
         found.append(Loss(clean(_raw(item[0]))[:200], clean(_raw(item[1]))[:500]))
     return found
+
+
+def piece(value: dict[str, Any]) -> str:
+    """The name of a piece of a checkpoint; empty: none. Raises `ProtocolError`."""
+    name = _raw(value.get("piece"))
+    if not _PIECE.fullmatch(name):
+        raise ProtocolError("not a piece's name")
+    return name
 
 
 def names(value: dict[str, Any], name: str) -> list[str]:

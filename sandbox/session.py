@@ -3,8 +3,7 @@
 import asyncio
 import itertools
 import secrets
-import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Literal, Protocol
 
@@ -13,16 +12,19 @@ import anyio
 from sandbox import frames
 from sandbox.api import (
     Checkpoint,
+    Damaged,
     Ended,
     File,
     FileRefused,
     Limits,
     Loss,
     Output,
+    Part,
     Raised,
     Restored,
     SandboxLost,
     Saved,
+    Sink,
     Started,
     Variable,
 )
@@ -37,6 +39,10 @@ _STUCK = 10.0
 _TRIES = 5
 """How often the variables of a checkpoint are tried while one of them ends Python."""
 _QUEUE = 8 << 20
+_PIECES = 10_000
+"""Pieces that one part of a checkpoint may have."""
+_CELLS = 100_000
+"""Characters of code that are looked through for what was lost."""
 _GONE = "The sandbox of this thread is gone; ask again to go on in a new one."
 _SILENT = "The sandbox of this thread no longer answers; ask again to go on in a new one."
 
@@ -200,6 +206,7 @@ class Remote:
         self.key = key
         self.origin: Literal["fresh", "restored", "adopted"] = "fresh"
         self.restored: Restored | None = None
+        self.emptied = False
         self._link, self._limits, self._remove = link, limits, remove
         self._turn = asyncio.Lock()
         self._cell: tuple[str, bool] | None = None
@@ -250,6 +257,7 @@ class Remote:
                 async for output in self._events(inbox, limits):
                     if isinstance(output, Ended):
                         self._busy, self._cell, ended = False, None, True
+                        self.emptied |= output.lost
                     yield output
             finally:
                 if not ended:
@@ -291,9 +299,10 @@ class Remote:
         try:
             await self._interrupt("interrupted", limits.grace)
             until = self._link.loop_time + limits.grace + _ANSWER
-            while not isinstance(self._understand(await inbox.get(until)), Ended):
+            while not isinstance(output := self._understand(await inbox.get(until)), Ended):
                 pass
             self._cell = None
+            self.emptied |= output.lost
         except TimeoutError:
             await self._remove()
         except SandboxLost:
@@ -372,56 +381,69 @@ class Remote:
 
     # -- checkpoints
 
-    async def checkpoint(self, sink: Callable[[bytes], Awaitable[None]]) -> Saved:
+    async def checkpoint(self, part: Part, sink: Sink, known: Collection[str] = ()) -> Saved:
         """See `sandbox.Session.checkpoint`."""
-        blob = _BlobWriter(sink)
-        async with self._operation("save_files") as operation:
-            files = _Report()
-            async for data in operation.read(files.note):
-                await blob.write(_FILES, data)
-            count = operation.result.get("files")
-        if not isinstance(count, int):
-            raise SandboxLost(_SILENT)
-        variables = _Report()
-        async with self._operation("save_variables") as operation:
+        report, room, pieces, fresh = _Report(), self._limits.memory, 0, 0
+        patience = _STUCK if part == "variables" else _ANSWER
+        names = frozenset(itertools.islice(known, _PIECES))
+        async with self._operation(f"save_{part}", known=sorted(names)) as operation:
             try:
-                async for data in operation.read(variables.note, _STUCK):
-                    await blob.write(_VARIABLES, data)
+                async for frame in operation.frames(patience):
+                    if frame.type == wire.DATA:
+                        room -= len(frame.payload)
+                        fresh += len(frame.payload)
+                        await sink.write(frame.payload)
+                    elif (name := operation.understood(report.note, operation.value(frame))) is not None:
+                        pieces += 1
+                        if name and not fresh and name not in names:
+                            raise SandboxLost(_SILENT)  # a piece of nothing
+                        fresh = 0
+                        await sink.piece(name)
+                    if room < 0 or pieces > _PIECES:
+                        raise SandboxLost(_SILENT)  # it gives more than it can hold
             except TimeoutError:
-                pass  # the copy that pickles is stuck; what it had not finished is named below
-        await blob.end()
-        missing = variables.missing("keeping it took too long or ended Python's copy")
-        return Saved(len(variables.kept), count, (*files.lost, *variables.lost, *missing))
+                await sink.piece("")  # the copy that pickles is stuck; what it had not finished is named below
+            count = operation.result.get("files")
+        if part == "files":
+            if not isinstance(count, int):
+                raise SandboxLost(_SILENT)
+            return Saved(0, count, tuple(report.lost))
+        missing = report.missing("keeping it took too long or ended Python's copy")
+        return Saved(len(report.kept), 0, (*report.lost, *missing))
 
     async def restore(self, checkpoint: Checkpoint) -> None:
         """Bring a checkpoint back into this fresh session; what cannot be brought back is named in `restored`."""
         self.origin = "restored"
-        lost: list[Loss] = []
-        count, kept = 0, 0
-        try:
-            files, count = await self._restore_files(checkpoint)
-            lost += files.lost
-            variables = await self._restore_variables(checkpoint)
-            lost += variables.lost
-            kept = len(variables.kept)
-        except _Damaged as damage:
-            lost.append(Loss("checkpoint", str(damage)))
-        self.restored = Restored(kept, count, tuple(lost))
+        files, count = await self._restore_files(checkpoint)
+        variables = await self._restore_variables(checkpoint, ())
+        self.restored = Restored(len(variables.kept), count, (*files.lost, *variables.lost))
+
+    async def reload(self, from_: Checkpoint | None, cells: Sequence[str] = ()) -> Restored:
+        """See `sandbox.Session.reload`."""
+        report = await self._restore_variables(from_, cells)
+        self.emptied = False
+        gone = [name for name in report.gone if name not in report.kept]
+        return Restored(len(report.kept), 0, tuple(report.lost), tuple(gone))
 
     async def _restore_files(self, checkpoint: Checkpoint) -> tuple["_Report", int]:
         report = _Report()
         async with self._operation("load_files") as operation:
-            await operation.pour(_section(checkpoint, _FILES), report.note)
+            await operation.pour(_whole(checkpoint.files(), "files", report), report.note)
             count = operation.result.get("files")
+        report.settle("files", "workspace")
         return report, count if isinstance(count, int) else 0
 
-    async def _restore_variables(self, checkpoint: Checkpoint) -> "_Report":
+    async def _restore_variables(self, checkpoint: Checkpoint | None, cells: Sequence[str]) -> "_Report":
         """A variable that ends Python while it is brought back is left out at the next try."""
         whole = _Report()
+        cells = _fitting(cells)
         for attempt in range(_TRIES):
             report = _Report()
-            async with self._operation("load_variables", skip=sorted(whole.suspects)) as operation:
-                stuck = await operation.pour(_section(checkpoint, _VARIABLES), report.note, _STUCK, self._nudge)
+            chunks = _whole(checkpoint.variables(), "variables", report) if checkpoint else _nothing()
+            skip = sorted(whole.suspects)
+            async with self._operation("load_variables", skip=skip, cells=cells) as operation:
+                stuck = await operation.pour(chunks, report.note, _STUCK, self._nudge)
+            report.settle("variables", "variables")
             whole.merge(report)
             if "cut" not in operation.result and not stuck:
                 return whole
@@ -462,15 +484,16 @@ class _Operation:
             raise
         if frame.type == wire.DONE:
             self.over = True
-            self.result = self.understood(lambda value: value, self._object(frame))
+            self.result = self.understood(lambda value: value, self.value(frame))
         elif frame.type == wire.REFUSED:
             self.over = True
-            raise FileRefused(str(self._object(frame).get("why", "the sandbox refused"))[:1000])
+            raise FileRefused(str(self.value(frame).get("why", "the sandbox refused"))[:1000])
         elif frame.type == wire.CREDIT:
             self._credit += self.understood(lambda value: frames.count(frame.payload, "bytes"), {})
         return frame
 
-    def _object(self, frame: wire.Frame) -> dict[str, Any]:
+    def value(self, frame: wire.Frame) -> dict[str, Any]:
+        """The JSON object in a frame."""
         value: dict[str, Any] = self.understood(lambda _: frames.json_object(frame.payload), {})
         return value
 
@@ -486,7 +509,7 @@ class _Operation:
         while not self.over:
             frame = await self._next()
             if frame.type == wire.NOTE:
-                return self._object(frame)
+                return self.value(frame)
         raise FileRefused("The sandbox stopped this; try again.")
 
     async def notes(self) -> AsyncGenerator[dict[str, Any], None]:
@@ -494,19 +517,22 @@ class _Operation:
         while not self.over:
             frame = await self._next()
             if frame.type == wire.NOTE:
-                yield self._object(frame)
+                yield self.value(frame)
 
-    async def read(
-        self, note: Callable[[dict[str, Any]], None] | None = None, seconds: float = _ANSWER
-    ) -> AsyncGenerator[bytes, None]:
-        """The bytes that come, acknowledged as they are taken."""
+    async def frames(self, seconds: float = _ANSWER) -> AsyncGenerator[wire.Frame, None]:
+        """Data, acknowledged as it is taken, and notes. Raises TimeoutError where `seconds` are not the usual ones."""
         while not self.over:
             frame = await self._next(seconds)
+            if frame.type in (wire.DATA, wire.NOTE):
+                yield frame
+            if frame.type == wire.DATA:
+                await self._link.send(wire.CREDIT, self._op, wire.pack({"bytes": len(frame.payload)}))
+
+    async def read(self) -> AsyncGenerator[bytes, None]:
+        """The bytes that come."""
+        async for frame in self.frames():
             if frame.type == wire.DATA:
                 yield frame.payload
-                await self._link.send(wire.CREDIT, self._op, wire.pack({"bytes": len(frame.payload)}))
-            elif frame.type == wire.NOTE and note:
-                self.understood(lambda value: note(value), self._object(frame))
 
     async def write(self, data: bytes) -> None:
         """Send bytes as credit allows."""
@@ -531,7 +557,7 @@ class _Operation:
     async def pour(
         self,
         chunks: AsyncGenerator[bytes, None],
-        note: Callable[[dict[str, Any]], None],
+        note: Callable[[dict[str, Any]], object],
         seconds: float = _ANSWER,
         nudge: Callable[[], Awaitable[None]] | None = None,
     ) -> bool:
@@ -552,7 +578,7 @@ class _Operation:
                 await nudge()
                 return True
             if frame.type == wire.NOTE:
-                self.understood(note, self._object(frame))
+                self.understood(note, self.value(frame))
             return True
 
         async with aclosing(chunks):
@@ -588,91 +614,69 @@ class _Report:
         self.kept: set[str] = set()
         self.modules: set[str] = set()
         self.lost: list[Loss] = []
+        self.gone: list[str] = []
+        self.damage: str = ""
         self.trying = ""
         self.suspects: set[str] = set()
 
-    def note(self, value: dict[str, Any]) -> None:
-        """Take one in. Raises `ProtocolError`."""
+    def note(self, value: dict[str, Any]) -> str | None:
+        """Take one in; the name of the piece that it ends. Raises `ProtocolError`."""
+        if "piece" in value:
+            return frames.piece(value)
         if "plan" in value:
             self.plan += frames.names(value, "plan")[: 10_000 - len(self.plan)]
         elif "lost" in value:
             self.lost += frames.losses(value)[: 10_000 - len(self.lost)]
         elif "kept" in value and len(self.kept) < 10_000:
             (self.modules if value.get("module") is True else self.kept).add(str(value["kept"])[:1000])
+        elif "gone" in value:
+            self.gone += frames.names(value, "gone")[: 1000 - len(self.gone)]
         elif "trying" in value:
             self.trying = str(value["trying"])[:1000]
+        return None
 
     def missing(self, why: str) -> list[Loss]:
         """What was planned and of which nothing was heard."""
         heard = self.kept | self.modules | {loss.name for loss in self.lost}
         return [Loss(name, why) for name in self.plan if name not in heard]
 
+    def settle(self, name: str, symptom: str) -> None:
+        """A stream that was damaged on the host: its reason counts, not what the sandbox could see of it."""
+        if self.damage:
+            self.lost = [Loss(name, self.damage), *(loss for loss in self.lost if loss.name != symptom)]
+
     def merge(self, other: "_Report") -> None:
         """The last try counts for what was kept; what was lost stays named once."""
-        self.kept = other.kept
+        self.kept, self.gone = other.kept, other.gone
         known = {loss.name for loss in self.lost}
         self.lost += [loss for loss in other.lost if loss.name not in known]
 
 
-_MAGIC = b"cellmate checkpoint 1\n"
-_PIECE = struct.Struct(">cI")
-_FILES, _VARIABLES, _LAST = b"F", b"V", b"E"
+async def _whole(chunks: AsyncGenerator[bytes, None], name: str, report: _Report) -> AsyncGenerator[bytes, None]:
+    """The chunks, as long as they are what was given out; that they are not is noted."""
+    async with aclosing(chunks):
+        try:
+            async for chunk in chunks:
+                for at in range(0, len(chunk), wire.CHUNK):
+                    yield chunk[at : at + wire.CHUNK]
+        except Damaged as damage:
+            report.damage = str(damage)
 
 
-class _Damaged(Exception):
-    """The blob is not one of ours, or not whole."""
+async def _nothing() -> AsyncGenerator[bytes, None]:
+    for chunk in tuple[bytes, ...]():
+        yield chunk
 
 
-class _BlobWriter:
-    """Sections of opaque bytes, told apart; nothing is looked into."""
-
-    def __init__(self, sink: Callable[[bytes], Awaitable[None]]) -> None:
-        self._sink, self._begun = sink, False
-
-    async def write(self, section: bytes, data: bytes) -> None:
-        """Add a piece."""
-        head = b"" if self._begun else _MAGIC
-        self._begun = True
-        await self._sink(head + _PIECE.pack(section, len(data)) + data)
-
-    async def end(self) -> None:
-        """Mark the blob as whole."""
-        await self.write(_LAST, b"")
-
-
-async def _section(checkpoint: Checkpoint, wanted: bytes) -> AsyncGenerator[bytes, None]:
-    """The pieces of one section, 128 KiB at most each. Raises `_Damaged`."""
-    buffer = bytearray()
-    begun = False
-    async for chunk in checkpoint.chunks():
-        buffer += chunk
-        if not begun:
-            if len(buffer) < len(_MAGIC):
-                continue
-            if not buffer.startswith(_MAGIC):
-                raise _Damaged("it is not a checkpoint that this version can read")
-            del buffer[: len(_MAGIC)]
-            begun = True
-        while (piece := _take_piece(buffer)) is not None:
-            section, data = piece
-            if section == _LAST:
-                return
-            if section == wanted:
-                yield data
-    raise _Damaged("it is not whole")
-
-
-def _take_piece(buffer: bytearray) -> tuple[bytes, bytes] | None:
-    if len(buffer) < _PIECE.size:
-        return None
-    section, length = _PIECE.unpack_from(buffer)
-    if section not in (_FILES, _VARIABLES, _LAST) or length > wire.CHUNK:
-        raise _Damaged("it is damaged")
-    if len(buffer) < _PIECE.size + length:
-        return None
-    data = bytes(buffer[_PIECE.size : _PIECE.size + length])
-    del buffer[: _PIECE.size + length]
-    return section, data
+def _fitting(cells: Sequence[str]) -> list[str]:
+    """The last of the cells, as many as a frame holds."""
+    room, fitting = _CELLS, []
+    for code in reversed(cells):
+        room -= len(code)
+        if room < 0:
+            break
+        fitting.append(code)
+    return fitting[::-1]
 
 
 def _request(id: str, code: str, limits: Limits) -> dict[str, Any]:

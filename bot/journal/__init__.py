@@ -19,15 +19,16 @@ from bot.errors import ConfigError, JournalError
 from bot.journal import forms
 from bot.journal.failures import sentence
 from bot.journal.migrate import NewerJournal, load_steps, migrate
-from bot.journal.schema import INSTALLATION, ITEMS, KEYS, THREADS, TURNS
-from bot.types import Blob, Item, Question, Receipt, ThreadRef, Turn
-from sandbox import Saved
+from bot.journal.schema import CHECKPOINTS, INSTALLATION, ITEMS, KEYS, PIECES, TURNS
+from bot.types import Blob, Item, Kept, Piece, Question, Receipt, ThreadRef, Turn
 
 __all__ = ["SqlJournal", "connect"]
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _BUSY_SECONDS = 15
 """How long one transaction waits for another process's before it gives up."""
+KEPT = 5
+"""Checkpoints of a thread that a question can be answered again from."""
 
 
 @asynccontextmanager
@@ -147,26 +148,76 @@ class SqlJournal:
             row = (await connection.execute(owner)).one_or_none()
         return None if row is None else (row.id, ThreadRef.parse(row.thread))
 
-    async def save(self, thread: ThreadRef, blob: Blob, saved: Saved) -> Blob | None:
+    async def save(self, thread: ThreadRef, kept: Kept) -> list[Blob]:
         """See `Journal.save`."""
-        row = {"digest": blob.digest, "size": blob.size, "saved": forms.SAVED.write(saved)}
+        of_thread = CHECKPOINTS.c.thread == str(thread)
+        newest = select(CHECKPOINTS.c.id).where(of_thread, CHECKPOINTS.c.gone.is_(None)).order_by(CHECKPOINTS.c.id.desc())
+        row = {
+            "files": forms.SAVED.write(kept.files),
+            "variables": forms.SAVED.write(kept.variables),
+            "saved_at": datetime.now(UTC),
+        }
         async with self._writing() as connection:
-            old = await _checkpoint(connection, thread)
-            newest = self._insert(THREADS).values(thread=str(thread), **row)
-            await connection.execute(newest.on_conflict_do_update(index_elements=[THREADS.c.thread], set_=row))
-            return await _unneeded(connection, old)
+            same = newest.where(CHECKPOINTS.c.turn == kept.turn).limit(1)
+            if (id := await connection.scalar(same)) is None:
+                new = insert(CHECKPOINTS).values(thread=str(thread), turn=kept.turn, **row).returning(CHECKPOINTS.c.id)
+                id, before = (await connection.execute(new)).scalar_one(), []
+            else:
+                await connection.execute(update(CHECKPOINTS).where(CHECKPOINTS.c.id == id).values(**row))
+                before = await _drop_pieces(connection, [id])
+            await _add_pieces(connection, id, kept.pieces)
+            old = list((await connection.scalars(newest.offset(KEPT))).all())
+            await connection.execute(update(CHECKPOINTS).where(CHECKPOINTS.c.id.in_(old)).values(gone="old"))
+            return await _unneeded(connection, [*before, *await _drop_pieces(connection, old)])
 
-    async def checkpoint(self, thread: ThreadRef) -> Blob | None:
+    async def checkpoint(self, thread: ThreadRef, before: str | None = None) -> Kept | None:
         """See `Journal.checkpoint`."""
+        found = select(CHECKPOINTS).where(CHECKPOINTS.c.thread == str(thread)).order_by(CHECKPOINTS.c.id.desc()).limit(1)
+        if before is not None:
+            found = found.where(CHECKPOINTS.c.id.not_in(_since(thread, before)))
         async with self._reading() as connection:
-            return await _checkpoint(connection, thread)
+            if (row := (await connection.execute(found)).one_or_none()) is None:
+                return None
+            of_row = select(PIECES).where(PIECES.c.checkpoint == row.id).order_by(PIECES.c.n)
+            rows = (await connection.execute(of_row)).all()
+        pieces = tuple(Piece(p.part, p.name, Blob(p.digest, p.size), p.nonce) for p in rows)
+        return Kept(row.turn, pieces, forms.SAVED.read(row.files), forms.SAVED.read(row.variables), row.gone or "")
 
-    async def forget(self, thread: ThreadRef) -> Blob | None:
+    async def rewind(self, thread: ThreadRef, before: str) -> list[Blob]:
+        """See `Journal.rewind`."""
+        async with self._writing() as connection:
+            return await _drop(connection, list((await connection.scalars(_since(thread, before))).all()))
+
+    async def forget(self, thread: ThreadRef) -> list[Blob]:
         """See `Journal.forget`."""
         async with self._writing() as connection:
-            old = await _checkpoint(connection, thread)
-            await connection.execute(delete(THREADS).where(THREADS.c.thread == str(thread)))
-            return await _unneeded(connection, old)
+            return await _drop(connection, list((await connection.scalars(_of(thread))).all()))
+
+    async def expire(self, thread: ThreadRef) -> list[Blob]:
+        """See `Journal.expire`."""
+        async with self._writing() as connection:
+            ids = list((await connection.scalars(_of(thread).where(CHECKPOINTS.c.gone.is_(None)))).all())
+            await connection.execute(update(CHECKPOINTS).where(CHECKPOINTS.c.id.in_(ids)).values(gone="expired"))
+            return await _unneeded(connection, await _drop_pieces(connection, ids))
+
+    async def asleep(self, since: datetime) -> list[ThreadRef]:
+        """See `Journal.asleep`."""
+        newest = func.max(CHECKPOINTS.c.saved_at)
+        threads = select(CHECKPOINTS.c.thread).where(CHECKPOINTS.c.gone.is_(None)).group_by(CHECKPOINTS.c.thread)
+        async with self._reading() as connection:
+            rows = await connection.scalars(threads.having(newest < since).order_by(newest))
+            return [ThreadRef.parse(thread) for thread in rows.all()]
+
+    async def weight(self) -> int:
+        """See `Journal.weight`."""
+        distinct = select(PIECES.c.digest, PIECES.c.size).distinct().subquery()
+        async with self._reading() as connection:
+            return int(await connection.scalar(select(func.coalesce(func.sum(distinct.c.size), 0))) or 0)
+
+    async def key(self) -> bytes:
+        """See `Journal.key`."""
+        async with self._reading() as connection:
+            return bytes.fromhex((await connection.execute(select(INSTALLATION.c.key))).scalar_one())
 
     async def installation(self) -> str:
         """See `Journal.installation`."""
@@ -232,18 +283,52 @@ async def _update_one(connection: AsyncConnection, statement: Update, turn: str)
         raise LookupError(f"the journal has no such turn that may be changed so: {turn}")
 
 
-async def _checkpoint(connection: AsyncConnection, thread: ThreadRef) -> Blob | None:
-    of_thread = select(THREADS.c.digest, THREADS.c.size).where(THREADS.c.thread == str(thread))
-    row = (await connection.execute(of_thread)).one_or_none()
-    return None if row is None else Blob(row.digest, row.size)
+def _of(thread: ThreadRef) -> Select[Any]:
+    return select(CHECKPOINTS.c.id).where(CHECKPOINTS.c.thread == str(thread))
 
 
-async def _unneeded(connection: AsyncConnection, blob: Blob | None) -> Blob | None:
-    """The blob, unless a thread has it as its checkpoint."""
-    if blob is None:
-        return None
-    holder = await connection.scalar(select(THREADS.c.thread).where(THREADS.c.digest == blob.digest).limit(1))
-    return blob if holder is None else None
+def _since(thread: ThreadRef, turn: str) -> Select[Any]:
+    """The checkpoints of answers to this turn and to later ones."""
+    asked = select(TURNS.c.seq).where(TURNS.c.id == turn).scalar_subquery()
+    return _of(thread).join(TURNS, TURNS.c.id == CHECKPOINTS.c.turn).where(TURNS.c.seq >= asked)
+
+
+async def _add_pieces(connection: AsyncConnection, id: int, pieces: Sequence[Piece]) -> None:
+    rows = [
+        {
+            "checkpoint": id,
+            "n": n,
+            "part": piece.part,
+            "name": piece.name,
+            "digest": piece.blob.digest,
+            "size": piece.blob.size,
+            "nonce": piece.nonce,
+        }
+        for n, piece in enumerate(pieces)
+    ]
+    if rows:
+        await connection.execute(insert(PIECES), rows)
+
+
+async def _drop(connection: AsyncConnection, ids: Sequence[int]) -> list[Blob]:
+    blobs = await _drop_pieces(connection, ids)
+    await connection.execute(delete(CHECKPOINTS).where(CHECKPOINTS.c.id.in_(ids)))
+    return await _unneeded(connection, blobs)
+
+
+async def _drop_pieces(connection: AsyncConnection, ids: Sequence[int]) -> list[Blob]:
+    these = delete(PIECES).where(PIECES.c.checkpoint.in_(ids)).returning(PIECES.c.digest, PIECES.c.size)
+    return [Blob(row.digest, row.size) for row in (await connection.execute(these)).all()] if ids else []
+
+
+async def _unneeded(connection: AsyncConnection, blobs: Sequence[Blob]) -> list[Blob]:
+    """Those that no checkpoint has any more."""
+    distinct = list({blob.digest: blob for blob in blobs}.values())
+    held: set[str] = set()
+    for at in range(0, len(distinct), 500):
+        some = select(PIECES.c.digest).where(PIECES.c.digest.in_([blob.digest for blob in distinct[at : at + 500]]))
+        held.update((await connection.scalars(some)).all())
+    return [blob for blob in distinct if blob.digest not in held]
 
 
 # --- Opening --------------------------------------------------------------------------------------------------------

@@ -36,15 +36,36 @@ ITEMS = Table(
     Column("item", Text, nullable=False, comment="forms.write_item"),
 )
 
-THREADS = Table(
-    "threads",
+CHECKPOINTS = Table(
+    "checkpoints",
     METADATA,
-    Column("thread", Text, primary_key=True),
-    Column("digest", Text, nullable=False, index=True, comment="of the checkpoint in the files store"),
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, comment="order of making"),
+    Column("thread", Text, nullable=False),
+    Column("turn", Text, nullable=False, comment="the answer at whose end it was made"),
+    Column("files", Text, nullable=False, comment="forms.SAVED"),
+    Column("variables", Text, nullable=False, comment="forms.SAVED"),
+    Column("gone", Text, comment="why its pieces are no longer kept: old, expired"),
+    Column("saved_at", DateTime(timezone=True), nullable=False, comment="UTC"),
+    Index("checkpoints_thread", "thread", "id"),
+    sqlite_autoincrement=True,
+)
+
+PIECES = Table(
+    "pieces",
+    METADATA,
+    Column("checkpoint", BigInteger, ForeignKey("checkpoints.id"), primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False, comment="order within the checkpoint"),
+    Column("part", Text, nullable=False, comment="files, variables"),
+    Column("name", Text, nullable=False, comment="the sandbox's own"),
+    Column("digest", Text, nullable=False, comment="of the sealed piece in the files store"),
     Column("size", BigInteger, nullable=False, comment="bytes"),
-    Column("saved", Text, nullable=False, comment="forms.SAVED"),
+    Column("nonce", Text, nullable=False, comment="bot.seal"),
+    Index("pieces_digest", "digest"),
 )
 
 INSTALLATION = Table(
-    "installation", METADATA, Column("id", Text, primary_key=True, comment="one row, made by the first migration")
+    "installation",
+    METADATA,
+    Column("id", Text, primary_key=True, comment="one row, made by the first migration"),
+    Column("key", Text, comment="256 bits, hexadecimal"),
 )

@@ -1,26 +1,29 @@
 """Variables out and in, one pickle each. Runs in the kernel, which is the person's: nothing of this is opened outside."""
 
+import contextlib
 import importlib
 import io
 import os
 import pickle
+import platform
 import signal
 import socket
-import struct
+import symtable
 import sys
 import types
 import warnings
-import zlib
 from typing import Any, NoReturn
+
+from IPython.core.inputtransformer2 import TransformerManager
 
 from . import libraries, processes, wire
 from .channel import Cancelled, Channel
+from .pieces import Damaged, Pieces, Source, Write
 
 namespace: dict[str, Any] = {}
 """The person's namespace; restored functions live in it, so that they see later changes."""
 
-_LENGTH = struct.Struct(">I")
-_END, _ABANDONED = 0, 0xFFFFFFFF
+_PYTHON = platform.python_version()
 _ONE, _ALL = 512 << 20, 1 << 30
 _SECONDS = 8
 
@@ -33,9 +36,13 @@ def serve(channel: socket.socket, op: int, request: dict[str, Any], variables: d
         _tell_variables(ours, variables)
         ours.tell(wire.DONE, {})
     elif request["what"] == "save_variables":
-        _save_aside(ours, variables)
+        _save_aside(ours, variables, request["known"])
     else:
-        _load(ours, set(request.get("skip", ())))
+        gone = [name for name in _assigned(request["cells"]) if name not in variables]
+        for at in range(0, len(gone), 200):
+            ours.tell(wire.NOTE, {"gone": gone[at : at + 200]})
+        there = frozenset(name for name, value in variables.items() if not isinstance(value, types.ModuleType))
+        _Loader(ours, set(request["skip"]), there).load()
         ours.tell(wire.DONE, {})
 
 
@@ -69,7 +76,7 @@ def _summary(value: Any) -> str:
 # -- out
 
 
-def _save_aside(channel: Channel, variables: dict[str, Any]) -> None:
+def _save_aside(channel: Channel, variables: dict[str, Any], known: list[str]) -> None:
     """Pickle in a forked copy: whatever happens to it, the live variables are not touched."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -80,7 +87,7 @@ def _save_aside(channel: Channel, variables: dict[str, Any]) -> None:
     try:
         processes.prefer_for_oom(1000)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        _save(channel, variables)
+        _save(channel, variables, known)
         channel.tell(wire.DONE, {})
     finally:
         os._exit(0)
@@ -94,53 +101,57 @@ class _Slow(Exception):
     pass
 
 
-class _Writer:
-    """Where pickle writes: length-prefixed pieces of one record, compressed."""
+class _Sink:
+    """Where pickle writes: a file of bounded size."""
 
-    def __init__(self, channel: Channel, packer: Any, room: int) -> None:
-        self._channel, self._packer, self._room = channel, packer, room
-        self.size = 0
+    def __init__(self, write: Write, room: int) -> None:
+        self._write, self._room = write, room
 
-    def write(self, data: Any) -> int:
-        """Pass a piece on."""
-        view = memoryview(data).cast("B")
-        self.size += len(view)
-        if self.size > self._room:
+    def write(self, data: Any) -> None:
+        """Pass it on."""
+        self._room -= memoryview(data).nbytes
+        if self._room < 0:
             raise _TooLarge
-        for at in range(0, len(view), 1 << 20):
-            piece = view[at : at + (1 << 20)]
-            self._channel.write(self._packer.compress(_LENGTH.pack(len(piece))) + self._packer.compress(piece))
-        return len(view)
-
-    def end(self, mark: int) -> None:
-        """Finish the record."""
-        self._channel.write(self._packer.compress(_LENGTH.pack(mark)))
+        self._write(data)
 
 
-def _save(channel: Channel, variables: dict[str, Any]) -> None:
+def _save(channel: Channel, variables: dict[str, Any], known: list[str]) -> None:
     names = sorted(variables)
     for at in range(0, len(names), 200):
         channel.tell(wire.NOTE, {"plan": names[at : at + 200]})
     signal.signal(signal.SIGALRM, _slow)
-    packer = zlib.compressobj(1)
+    pieces = Pieces(channel, known)
+    pieces.put({"versions": _versions()}, lambda write: None)
     room = _ALL
     for name in names:
-        head = name.encode("utf-8", "replace")
-        channel.write(packer.compress(_LENGTH.pack(len(head)) + head))
-        writer = _Writer(channel, packer, min(room, _ONE))
+        value = variables[name]
+        module = isinstance(value, types.ModuleType)
         try:
             signal.setitimer(signal.ITIMER_REAL, _SECONDS)
-            _dump(variables[name], writer)
+            room -= _save_one(pieces, name, value, min(room, _ONE))
         except BaseException as error:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            writer.end(_ABANDONED)
-            channel.tell(wire.NOTE, {"lost": [(name, _why(variables[name], error))]})
+            channel.tell(wire.NOTE, {"lost": [(name, _why(value, error))]})
         else:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            writer.end(_END)
-            channel.tell(wire.NOTE, {"kept": name, "module": isinstance(variables[name], types.ModuleType)})
-        room -= writer.size
-    channel.write(packer.flush())
+            channel.tell(wire.NOTE, {"kept": name, "module": module})
+    pieces.flush()
+
+
+def _save_one(pieces: Pieces, name: str, value: Any, room: int) -> int:
+    if isinstance(value, types.ModuleType):
+        return pieces.put({"name": name, "module": value.__name__}, lambda write: None)
+    return pieces.put({"name": name}, lambda write: _dump(value, _Sink(write, room)))
+
+
+def _versions() -> dict[str, str]:
+    """Of Python and of every library that is imported. Looked up without running any code of a module's own."""
+    libraries = {
+        name: vars(module).get("__version__")
+        for name, module in list(sys.modules.items())
+        if "." not in name and isinstance(module, types.ModuleType)
+    }
+    return {"Python": _PYTHON} | {name: version for name, version in libraries.items() if isinstance(version, str)}
 
 
 def _slow(*_: object) -> NoReturn:
@@ -172,21 +183,18 @@ class _Namespace:
         return _current_namespace, ()
 
 
-def _dump(value: Any, writer: _Writer) -> None:
+def _dump(value: Any, sink: _Sink) -> None:
     libraries.load("cloudpickle")
     import cloudpickle
 
     if isinstance(value, io.IOBase):
         raise TypeError("an open file")
-    if isinstance(value, types.ModuleType):
-        pickle.dump(("module", value.__name__), writer, protocol=5)
-        return
 
     class Pickler(cloudpickle.Pickler):
         """cloudpickle, with functions of the namespace bound to it instead of to a copy of what they use."""
 
         def __init__(self) -> None:
-            super().__init__(writer, protocol=5)
+            super().__init__(sink, protocol=5)
             self.globals_ref[id(namespace)] = _Namespace()
 
         def _dynamic_function_reduce(self, function: Any) -> Any:
@@ -196,119 +204,137 @@ def _dump(value: Any, writer: _Writer) -> None:
                 reduced[2] = state, slots | {"__globals__": {}}
             return tuple(reduced)
 
-    Pickler().dump(("value", value))
+    Pickler().dump(value)
 
 
 # -- in
 
 
-class _Reader:
-    """What pickle reads from: the pieces of one record after another."""
+class _Record:
+    """What pickle reads from: the bytes of one record, as a file."""
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel, self._inflate = channel, zlib.decompressobj()
-        self._plain = bytearray()
-        self._left = 0
-        self.mark: int | None = _END
-        self._pieces = bytearray()
-
-    def _exactly(self, size: int) -> bytes:
-        while len(self._plain) < size:
-            data = self._inflate.unconsumed_tail or self._channel.read()
-            if not data:
-                raise EOFError
-            self._plain += self._inflate.decompress(data, 1 << 20)
-        data = bytes(memoryview(self._plain)[:size])
-        del self._plain[:size]
-        return data
-
-    def name(self) -> str | None:
-        """The next record's name; None at the end."""
-        try:
-            head = self._exactly(4)
-        except EOFError:
-            if not self._inflate.eof:
-                raise
-            return None
-        (length,) = _LENGTH.unpack(head)
-        if length > 4096:
-            raise ValueError("damaged")
-        self.mark = None
-        self._pieces.clear()
-        return self._exactly(length).decode()
-
-    def _more(self) -> bool:
-        if self.mark is None:
-            (length,) = _LENGTH.unpack(self._exactly(4))
-            if length in (_END, _ABANDONED):
-                self.mark = length
-            elif length > 1 << 20:
-                raise ValueError("damaged")
-            else:
-                self._pieces += self._exactly(length)
-        return self.mark is None
+    def __init__(self, source: Source, size: int) -> None:
+        self._source, self._left = source, size
 
     def read(self, size: int = -1) -> bytes:
         """As a file's."""
-        while (size < 0 or len(self._pieces) < size) and self._more():
-            pass
-        data = bytes(memoryview(self._pieces)[:size]) if size >= 0 else bytes(self._pieces)
-        del self._pieces[: len(data)]
-        return data
+        size = self._left if size < 0 else min(size, self._left)
+        self._left -= size
+        return self._source.exactly(size)
 
     def readinto(self, target: Any) -> int:
         """As a file's."""
-        data = self.read(len(target))
-        target[: len(data)] = data
-        return len(data)
+        view = memoryview(target).cast("B")[: self._left]
+        size = len(view)
+        while view:
+            data = self._source.some(len(view))
+            view[: len(data)] = data
+            view = view[len(data) :]
+        self._left -= size
+        return size
 
     def readline(self) -> bytes:
         """As a file's."""
-        while (at := self._pieces.find(b"\n")) < 0 and self._more():
-            pass
-        return self.read(at + 1 if at >= 0 else len(self._pieces))
+        line = bytearray()
+        while not line.endswith(b"\n") and (byte := self.read(1)):
+            line += byte
+        return bytes(line)
 
-    def skip(self) -> int:
-        """To the end of the record; how it ended."""
-        while self._more():
-            self._pieces.clear()
-        assert self.mark is not None
-        return self.mark
-
-
-def _load(channel: Channel, skip: set[str]) -> None:
-    reader = _Reader(channel)
-    try:
-        while (name := reader.name()) is not None:
-            if name not in skip:
-                _load_one(channel, reader, name)
-            reader.skip()
-    except (EOFError, ValueError, zlib.error):
-        channel.tell(wire.NOTE, {"lost": [("variables", "what was kept of them is damaged from here on")]})
-        while channel.read():
-            pass
+    def skip(self) -> None:
+        """To the end of the record."""
+        while self._left:
+            self._left -= len(self._source.some(self._left))
 
 
-def _load_one(channel: Channel, reader: _Reader, name: str) -> None:
-    channel.tell(wire.NOTE, {"trying": name})
-    try:
-        kind, value = pickle.load(reader)
-        if kind == "module":
-            value = importlib.import_module(value)
-    except (Cancelled, OSError):
-        raise
-    except BaseException as error:
-        if reader.skip() == _END:  # an abandoned record was named when it was saved
-            why = (
-                "bringing it back took too long"
-                if isinstance(error, KeyboardInterrupt)
-                else f"it could not be brought back ({_first(error)})"
-            )
-            channel.tell(wire.NOTE, {"lost": [(name, why)]})
-        return
-    if reader.skip() == _END:
-        namespace[name] = value
-        channel.tell(wire.NOTE, {"kept": name, "module": kind == "module"})
+class _OtherPython(Exception):
+    pass
+
+
+class _Unpickler(pickle.Unpickler):
+    """Remembers whose classes a pickle asks for. Code of another Python is not brought back: it would crash this one."""
+
+    def __init__(self, record: _Record, versions: dict[str, str]) -> None:
+        super().__init__(record)
+        self._other = _minor(versions.get("Python", _PYTHON)) != _minor(_PYTHON)
+        self.packages: list[str] = []
+
+    def find_class(self, module: str, name: str) -> Any:
+        """As pickle's."""
+        self.packages.append(module.partition(".")[0])
+        if self._other and (module, name) == ("cloudpickle.cloudpickle", "_make_function"):
+            raise _OtherPython
+        return super().find_class(module, name)
+
+
+class _Loader:
+    """Brings records back into the namespace."""
+
+    def __init__(self, channel: Channel, skip: set[str], under: frozenset[str]) -> None:
+        """`under`: names that are there already and stay as they are."""
+        self._channel, self._skip, self._under = channel, skip, under
+        self._versions: dict[str, str] = {}
+
+    def load(self) -> None:
+        source = Source(self._channel)
+        try:
+            while (head := source.head()) is not None:
+                record = _Record(source, head["size"])
+                if "versions" in head:
+                    self._versions = head["versions"]
+                elif head["name"] not in self._skip:
+                    self._one(head, record)
+                record.skip()
+        except (Damaged, KeyError, TypeError, ValueError):
+            self._channel.tell(wire.NOTE, {"lost": [("variables", "what was kept of them is damaged from here on")]})
+            while self._channel.read():
+                pass
+
+    def _one(self, head: dict[str, Any], record: _Record) -> None:
+        name, module = str(head["name"]), head.get("module")
+        self._channel.tell(wire.NOTE, {"trying": name})
+        unpickler = _Unpickler(record, self._versions)
+        try:
+            if module is None:
+                value = unpickler.load()
+            else:
+                unpickler.packages.append(str(module).partition(".")[0])
+                value = importlib.import_module(module)
+        except (Cancelled, Damaged):
+            raise
+        except BaseException as error:
+            self._channel.tell(wire.NOTE, {"lost": [(name, self._why_not(error, unpickler.packages))]})
+            return
+        if name not in self._under:
+            namespace[name] = value
+        self._channel.tell(wire.NOTE, {"kept": name, "module": module is not None})
+
+    def _why_not(self, error: BaseException, packages: list[str]) -> str:
+        if isinstance(error, KeyboardInterrupt):
+            return "bringing it back took too long"
+        if isinstance(error, _OtherPython):
+            return f"it was kept with Python {self._versions['Python']}, here is {_PYTHON}"
+        here = _versions()
+        for package in dict.fromkeys(reversed(packages)):
+            kept = self._versions.get(package)
+            if kept and kept != here.get(package):
+                there = f"here is {here[package]}" if package in here else "which is not here"
+                return f"it was kept with {package} {kept}, {there}"
+        return f"it could not be brought back ({_first(error)})"
+
+
+def _assigned(cells: list[str]) -> list[str]:
+    """The names that these cells give a value to, as far as their text shows."""
+    transform = TransformerManager().transform_cell
+    names: dict[str, None] = {}
+    for code in cells:
+        with contextlib.suppress(Exception):
+            symbols = symtable.symtable(transform(code), "cell", "exec").get_symbols()
+            names |= {s.get_name(): None for s in symbols if s.is_assigned() or s.is_imported()}
+    return [name for name in names if not name.startswith("_") and name not in libraries.PREDEFINED]
+
+
+def _minor(version: str) -> list[str]:
+    return version.split(".")[:2]
 
 
 def _first(error: BaseException) -> str:

@@ -8,14 +8,13 @@ import errno
 import os
 import socket
 import stat
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from . import wire
 from .channel import Cancelled, Channel, Refused
+from .pieces import Damaged, Pieces, Source
 from .text import human, safe_name
 
 ROOT = "/workspace"
@@ -320,13 +319,11 @@ def _open_named(name: str) -> int:
         raise Refused(f"{name} cannot be read: {os.strerror(error.errno or errno.EIO).lower()}.") from error
 
 
-# -- the whole workspace out and in: records of {path, kind, mode, time, size} and bytes, in one zlib stream
-
-_LENGTH = struct.Struct(">I")
+# -- the whole workspace out and in: one record {path, kind, mode, time} with the bytes for each entry
 
 
 def _save(channel: Channel, request: dict[str, Any], limit: int) -> dict[str, Any]:
-    packer = zlib.compressobj(1)
+    pieces = Pieces(channel, request["known"])
     count = 0
     lost: list[tuple[str, str]] = []
     budget = [_SAVE_ENTRIES]
@@ -336,14 +333,14 @@ def _save(channel: Channel, request: dict[str, Any], limit: int) -> dict[str, An
             if path.startswith(".cache/") or "__pycache__" in path.split("/"):
                 continue
             try:
-                count += _save_entry(channel, packer, path, info, fd, name, limit)
+                count += _save_entry(pieces, path, info, fd, name, limit)
             except Refused as refusal:
                 lost.append((path, str(refusal)))
     finally:
         os.close(root)
     if budget[0] < 0:
         lost.append(("workspace", f"it holds more than {_SAVE_ENTRIES:,} files; the rest was not kept"))
-    channel.write(packer.flush())
+    pieces.flush()
     _tell_lost(channel, lost)
     return {"files": count}
 
@@ -353,17 +350,17 @@ def _tell_lost(channel: Channel, lost: list[tuple[str, str]]) -> None:
         channel.tell(wire.NOTE, {"lost": [(safe_name(path), why[:300]) for path, why in lost[at : at + 50]]})
 
 
-def _save_entry(channel: Channel, packer: Any, path: str, info: os.stat_result, fd: int, name: str, limit: int) -> int:
+def _save_entry(pieces: Pieces, path: str, info: os.stat_result, fd: int, name: str, limit: int) -> int:
     kind = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l"}.get(stat.S_IFMT(info.st_mode))
     if kind is None:
         raise Refused("it is a pipe, socket or device")
     if not _is_text(path):
         raise Refused("its name is not valid UTF-8")
-    head: dict[str, Any] = {"path": path, "kind": kind, "mode": stat.S_IMODE(info.st_mode), "time": info.st_mtime_ns, "size": 0}
+    head: dict[str, Any] = {"path": path, "kind": kind, "mode": stat.S_IMODE(info.st_mode), "time": info.st_mtime_ns}
     if kind == "l":
         head["link"] = os.readlink(name, dir_fd=fd)
     if kind != "f":
-        _pack(channel, packer, head)
+        pieces.put(head, lambda write: None)
         return 0
     if info.st_size > limit:
         raise Refused(f"it has {human(info.st_size)}, more than the {human(limit)} one file may have")
@@ -372,73 +369,31 @@ def _save_entry(channel: Channel, packer: Any, path: str, info: os.stat_result, 
     except OSError as error:
         raise Refused(os.strerror(error.errno or errno.EIO).lower()) from error
     try:
-        head["size"] = left = os.fstat(source).st_size
-        _pack(channel, packer, head)
-        while left:
-            data = os.read(source, min(256 << 10, left)) or bytes(min(256 << 10, left))
-            left -= len(data)
-            channel.write(packer.compress(data))
+        pieces.put(head, lambda write: _copy(source, limit, write))
+    except ValueError as error:
+        raise Refused(str(error)) from error
     finally:
         os.close(source)
     return 1
 
 
-def _pack(channel: Channel, packer: Any, head: dict[str, Any]) -> None:
-    data = wire.pack(head)
-    channel.write(packer.compress(_LENGTH.pack(len(data)) + data))
-
-
-class _Unpacker:
-    """Exactly so many bytes out of the compressed stream."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel, self._inflate, self._buffer = channel, zlib.decompressobj(), bytearray()
-
-    def some(self, limit: int) -> bytes:
-        """1 to `limit` bytes; b"" at the end."""
-        while not self._buffer:
-            data = self._inflate.unconsumed_tail or self._channel.read()
-            if not data:
-                if not self._inflate.eof:
-                    raise Refused("the kept files end too early")
-                return b""
-            if self._inflate.eof:
-                raise Refused("the kept files are damaged from here on")
-            try:
-                self._buffer += self._inflate.decompress(data, 256 << 10)
-            except zlib.error as error:
-                raise Refused("the kept files are damaged from here on") from error
-        data = bytes(self._buffer[:limit])
-        del self._buffer[:limit]
-        return data
-
-    def exactly(self, size: int) -> bytes:
-        """All of them, or the stream is damaged."""
-        data = b""
-        while len(data) < size:
-            data += self._certain(size - len(data))
-        return data
-
-    def _certain(self, limit: int) -> bytes:
-        data = self.some(limit)
-        if not data:
-            raise Refused("the kept files end too early")
-        return data
+def _copy(source: int, limit: int, write: Callable[[bytes], object]) -> None:
+    at = 0
+    while at < limit and (data := os.pread(source, min(256 << 10, limit - at), at)):
+        at += len(data)
+        write(data)
 
 
 def _load(channel: Channel, request: dict[str, Any], limit: int) -> dict[str, Any]:
-    source = _Unpacker(channel)
+    source = Source(channel)
     count = 0
     lost: list[tuple[str, str]] = []
     times: list[tuple[str, int, int]] = []
     try:
-        while first := source.some(1):
-            (length,) = _LENGTH.unpack(first + source.exactly(_LENGTH.size - 1))
-            if length > wire.MAX_PAYLOAD:
-                raise Refused("the kept files are damaged from here on")
-            count += _load_entry(source, wire.unpack(source.exactly(length)), lost, times)
-    except (Refused, ValueError, KeyError, TypeError) as error:
-        lost.append(("workspace", str(error) if isinstance(error, Refused) else "the kept files are damaged from here on"))
+        while (head := source.head()) is not None:
+            count += _load_entry(source, head, lost, times)
+    except (Damaged, KeyError, TypeError, ValueError):
+        lost.append(("workspace", "the kept files are damaged from here on"))
         while channel.read():
             pass
     for path, mode, when in reversed(times):
@@ -451,7 +406,7 @@ def _load(channel: Channel, request: dict[str, Any], limit: int) -> dict[str, An
     return {"files": count}
 
 
-def _load_entry(source: _Unpacker, head: dict[str, Any], lost: list[tuple[str, str]], times: list[tuple[str, int, int]]) -> int:
+def _load_entry(source: Source, head: dict[str, Any], lost: list[tuple[str, str]], times: list[tuple[str, int, int]]) -> int:
     path, kind, left = str(head["path"]), head["kind"], int(head["size"])
     target = -1
     try:
@@ -469,25 +424,17 @@ def _load_entry(source: _Unpacker, head: dict[str, Any], lost: list[tuple[str, s
             os.close(parent)
         while left:
             data = source.some(min(left, 256 << 10))
-            if not data:
-                raise Refused("the kept files end too early")
             left -= len(data)
-            os.write(target, data)
+            while data:
+                data = data[os.write(target, data) :]
         if kind != "l":
             times.append((path, int(head["mode"]) & 0o777, int(head["time"])))
         return int(kind == "f")
-    except OSError as error:
-        lost.append((path, os.strerror(error.errno or errno.EIO).lower()))
-        _skip(source, left)
+    except (OSError, Refused) as error:
+        lost.append((path, str(error) if isinstance(error, Refused) else os.strerror(error.errno or errno.EIO).lower()))
+        while left:
+            left -= len(source.some(left))
         return 0
     finally:
         if target >= 0:
             os.close(target)
-
-
-def _skip(source: _Unpacker, left: int) -> None:
-    while left:
-        data = source.some(min(left, 256 << 10))
-        if not data:
-            return
-        left -= len(data)

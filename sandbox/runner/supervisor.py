@@ -174,7 +174,7 @@ class Supervisor:
         if cell and (cell.begun or cell.stopping or cell.tries == _HAND_OVERS):
             cell.outcome = {"reason": "died", "detail": why, "lost": True}
             if cell.stopping:
-                detail = "The code did not stop when asked, so Python was started again: variables are lost, files are kept."
+                detail = "The code did not stop when asked, so Python was started again: files are kept."
                 cell.outcome = {"reason": cell.stopping, "detail": detail, "lost": True}
             self._close_cell(cell)
             return
@@ -586,7 +586,7 @@ class Supervisor:
 
 
 def _epitaph(status: int, oom: bool, memory: int) -> str:
-    kept = "variables are lost, files are kept."
+    kept = "files are kept."
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and oom:
         return f"The code ran out of memory ({human(memory)}) and Python was started again: {kept}"
     if os.WIFSIGNALED(status):

@@ -8,20 +8,24 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.runtime.environment import EnvironmentContext
 from blockbuster import BlockBuster
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from bot.errors import ConfigError, JournalError
-from bot.journal import SqlJournal, connect, forms
+from bot.journal import KEPT, SqlJournal, connect, forms
+from bot.journal.migrate import load_steps
 from bot.journal.schema import METADATA
 from bot.types import (
     Asker,
@@ -31,6 +35,8 @@ from bot.types import (
     CardFile,
     CellError,
     Item,
+    Kept,
+    Piece,
     Place,
     Question,
     Receipt,
@@ -219,20 +225,66 @@ async def test_keys_and_handles_lead_to_their_turn(journal: SqlJournal) -> None:
     assert turn is not None and turn.receipt == newest
 
 
-async def test_a_checkpoint_that_no_thread_needs_is_returned_for_removal(journal: SqlJournal) -> None:
-    a, b = Blob("a" * 64, 1), Blob("b" * 64, 3 * 2**40)
-    saved = Saved(2, 1, (Loss("gen", "a generator cannot be kept"),))
+def kept(turn: str, *digests: str) -> Kept:
+    """A checkpoint with these pieces, the first of which is files."""
+    pieces = [Piece("variables" if n else "files", digest * 32, Blob(digest * 64, 10), "n") for n, digest in enumerate(digests)]
+    return Kept(turn, tuple(pieces), Saved(0, 1, (Loss("s", "it is a socket"),)), Saved(2, 0))
+
+
+def digests(blobs: list[Blob]) -> str:
+    return "".join(sorted(blob.digest[0] for blob in blobs))
+
+
+async def asked(journal: SqlJournal, *keys: str) -> list[str]:
+    """Turns of one thread, in order."""
+    for key in keys:
+        assert await journal.accept(question(key))
+    return [turn_id(key) for key in keys]
+
+
+async def test_the_newest_checkpoint_of_a_turn_counts_and_what_nobody_needs_is_given_back(journal: SqlJournal) -> None:
     assert await journal.checkpoint(THREAD) is None
-    assert await journal.save(THREAD, a, saved) is None
-    assert await journal.save(THREAD, a, saved) is None, "the same again"
-    assert await journal.save(OTHER, a, saved) is None
-    assert await journal.save(THREAD, b, saved) is None, "the other thread needs it still"
-    assert await journal.checkpoint(THREAD) == b
-    assert await journal.save(OTHER, b, saved) == a
-    assert await journal.forget(THREAD) is None
+    assert await journal.save(THREAD, kept("t1", "a", "b")) == []
+    assert await journal.checkpoint(THREAD) == kept("t1", "a", "b")
+    assert digests(await journal.save(THREAD, kept("t1", "a", "c"))) == "b", "the same turn again"
+    assert await journal.save(THREAD, kept("t2", "a", "d")) == []
+    assert await journal.save(OTHER, kept("t3", "e")) == []
+    assert await journal.checkpoint(THREAD) == kept("t2", "a", "d")
+    assert await journal.weight() == 40, "what two checkpoints share is there once"
+    assert digests(await journal.forget(THREAD)) == "acd"
     assert await journal.checkpoint(THREAD) is None
-    assert await journal.forget(OTHER) == b
-    assert await journal.forget(OTHER) is None
+    assert await journal.checkpoint(OTHER) == kept("t3", "e")
+    assert await journal.forget(THREAD) == []
+
+
+async def test_the_last_checkpoints_of_a_thread_can_be_gone_back_to(journal: SqlJournal) -> None:
+    turns = await asked(journal, *(f"k:{n}" for n in range(KEPT + 2)))
+    pieces = "abcdefg"
+    dropped = [digests(await journal.save(THREAD, kept(turn, *of))) for turn, of in zip(turns, pieces, strict=True)]
+    assert dropped == ["", "", "", "", "", "a", "b"]
+    assert await journal.checkpoint(THREAD, turns[0]) is None, "there was none before the first question"
+    before_third = await journal.checkpoint(THREAD, turns[2])
+    assert before_third is not None and (before_third.gone, before_third.pieces) == ("old", ())
+    assert await journal.checkpoint(THREAD, turns[3]) == kept(turns[2], "c")
+    assert digests(await journal.rewind(THREAD, turns[4])) == "efg"
+    assert await journal.checkpoint(THREAD) == kept(turns[3], "d")
+    assert digests(await journal.rewind(THREAD, turns[0])) == "cd"
+    assert await journal.checkpoint(THREAD) is None
+
+
+async def test_threads_asleep_for_long_lose_their_pieces_and_it_is_remembered(journal: SqlJournal) -> None:
+    await journal.save(THREAD, kept("t1", "a"))
+    between = datetime.now(UTC)
+    await asyncio.sleep(0.002)
+    await journal.save(OTHER, kept("t2", "b"))
+    assert await journal.asleep(between) == [THREAD]
+    assert await journal.asleep(datetime.now(UTC) + timedelta(1)) == [THREAD, OTHER]
+    assert digests(await journal.expire(THREAD)) == "a"
+    expired = await journal.checkpoint(THREAD)
+    assert expired is not None and (expired.gone, expired.pieces) == ("expired", ())
+    assert await journal.asleep(datetime.now(UTC) + timedelta(1)) == [OTHER]
+    await journal.save(THREAD, kept("t3", "c"))
+    assert await journal.checkpoint(THREAD) == kept("t3", "c")
 
 
 # --- Life -----------------------------------------------------------------------------------------------------------
@@ -244,6 +296,37 @@ async def test_the_installation_keeps_its_id(url: str) -> None:
     async with connect(url) as journal:
         assert await journal.installation() == first
     assert len(first) == 12 and set(first) <= set("abcdefghijklmnopqrstuvwxyz234567")
+
+
+async def test_the_installation_keeps_its_key(url: str) -> None:
+    async with connect(url) as journal:
+        key = await journal.key()
+    async with connect(url) as journal:
+        assert await journal.key() == key
+    assert len(key) == 32 and len(set(key)) > 8
+
+
+def make_first_version(url: str) -> None:
+    """A journal as version 0001 left it, with a thread's checkpoint."""
+    steps, engine = load_steps(), create_engine(url)
+    with (
+        engine.begin() as connection,
+        EnvironmentContext(Config(), steps, fn=lambda revision, _: steps._upgrade_revs("0001", revision)) as environment,
+    ):
+        environment.configure(connection=connection)
+        environment.run_migrations()
+        row = {"thread": str(THREAD), "digest": "d" * 64, "size": 7, "saved": forms.SAVED.write(Saved(1, 1))}
+        connection.execute(text("INSERT INTO threads VALUES (:thread, :digest, :size, :saved)"), row)
+    engine.dispose()
+
+
+async def test_a_checkpoint_of_the_first_version_is_carried_over_as_one_that_no_key_fits(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/journal.db"
+    await asyncio.to_thread(make_first_version, url)
+    async with connect(url) as journal:
+        assert await journal.checkpoint(THREAD) == Kept(
+            "", (Piece("files", "", Blob("d" * 64, 7), ""),), Saved(1, 1), Saved(1, 1)
+        )
 
 
 async def test_two_programs_may_open_an_empty_journal_at_once(url: str) -> None:

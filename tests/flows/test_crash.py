@@ -29,8 +29,9 @@ POINTS = [
         "append 7",  # the answer
         "receipt 1",  # a message may stand from here on
         "receipt 2",  # where it stands
-        "save 1",
+        "save 1",  # the files
         "finish 1",
+        "save 2",  # its variables
     )
     for when in ("before", "after")
 ]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiodocker
@@ -30,6 +31,7 @@ class Stage:
     async def remember(self) -> Thread:
         thread = await self.slack.ask("```\nkept = {'a': 1}\nopen('note.txt', 'w').write('here')\nprint('remembered')\n```")
         await self.hear(thread, "remembered")
+        await self.until_saved()
         return thread
 
     async def recall(self, thread: Thread) -> None:
@@ -49,6 +51,17 @@ class Stage:
             instance = await records.installation()
         async with aiodocker.Docker() as docker:
             return await docker.containers.list(all=True, filters={"label": [f"io.cellmate.instance={instance}.0"]})
+
+    async def until_saved(self) -> None:
+        """Variables are saved behind the answer."""
+        async with journal.connect(f"sqlite:///{self.home}/journal.db") as records:
+            (asleep,) = await records.asleep(datetime.now(UTC))
+            for _ in range(100):
+                kept = await records.checkpoint(asleep)
+                if kept and kept.variables.variables:
+                    return
+                await asyncio.sleep(0.05)
+        raise AssertionError("the variables are not saved after 5 s")
 
     async def until_none_runs(self) -> None:
         for _ in range(150):

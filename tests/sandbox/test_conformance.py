@@ -4,15 +4,28 @@ import asyncio
 import hashlib
 import io
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 import pytest
 import pytest_asyncio
 from PIL import Image
 
-from sandbox import Ended, Engine, FileRefused, Limits, Printed, SandboxLost, Session, Started
-from tests.cells import checkpoint, chunks, from_bytes, get, run
+from sandbox import (
+    Checkpoint,
+    Damaged,
+    Ended,
+    Engine,
+    FileRefused,
+    Limits,
+    Loss,
+    Printed,
+    Restored,
+    SandboxLost,
+    Session,
+    Started,
+)
+from tests.cells import Blob, checkpoint, chunks, from_bytes, get, run
 from tests.sandbox.conftest import SPEC
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
@@ -382,7 +395,7 @@ async def test_code_that_does_not_stop_is_killed_and_says_so(session: Session) -
     code = "while True:\n    try:\n        while True: pass\n    except KeyboardInterrupt: pass"
     outcome = await run(session, code, Limits(seconds=0.3, grace=0.3))
     assert (outcome.ended.reason, outcome.ended.lost) == ("timeout", True)
-    assert "variables are lost, files are kept" in outcome.ended.detail
+    assert outcome.ended.lost and "files are kept" in outcome.ended.detail
     assert (await run(session, "x")).ended.reason == "raised"
     assert await get(session, "kept.txt") == b"k"
 
@@ -442,7 +455,7 @@ async def test_a_kernel_lost_between_cells_is_told_with_the_next(session: Sessio
     await asyncio.sleep(0.8)
     outcome = await run(session, "'x' in globals()")
     assert outcome.value == "False"
-    assert outcome.ended.lost and "variables are lost" in outcome.ended.detail
+    assert outcome.ended.lost and "files are kept" in outcome.ended.detail
 
 
 # -- idempotence and adoption
@@ -549,22 +562,99 @@ a = 1; b_dies = Dies(); c_raises = Raises(); d_fails = Fails(); e_sleeps = Sleep
     assert (await run(back, "a, z")).value == "(1, 26)"
 
 
-@pytest.mark.parametrize("damage", ["empty", "noise", "cut", "flipped", "swapped"])
+async def test_what_has_not_changed_is_not_given_again(engine: Engine) -> None:
+    session = await engine.session("thread", SPEC)
+    blob = Blob()
+    await run(session, "big = np.zeros(1_000_000); text = 'x' * 3_000_000; small = 1")
+    await run(session, "open('big.bin', 'wb').write(bytes(5_000_000))")
+    await blob.take(session)
+    assert len(blob.given) == 4, "big, text, big.bin, and one piece for all that is small"
+    await run(session, "other = 2; del text")
+    await blob.take(session)
+    assert len(blob.given) == 1, "what is small shares a piece"
+    await run(session, "big[5] = 1; open('big.bin', 'r+b').write(b'!')")
+    saved = await blob.take(session)
+    assert len(blob.given) == 2
+    await session.close()
+    back = await engine.session("thread", SPEC, from_bytes(blob))
+    assert back.restored == Restored(saved.variables, 1)
+    assert (await run(back, "big.sum(), small, other, 'text' in globals(), open('big.bin').read(2)")).value == (
+        "(np.float64(1.0), 1, 2, False, '!\\x00')"
+    )
+
+
+async def test_what_no_longer_loads_is_named_with_the_versions(engine: Engine) -> None:
+    session = await engine.session("thread", SPEC)
+    code = """
+import sys
+open('lib.py', 'w').write("__version__ = '2.1'\\nclass Thing: pass")
+import lib
+thing = lib.Thing(); x = 1
+open('lib.py', 'w').write("__version__ = '1.0'")
+def f(): return x
+sys.modules['_cellmate.checkpoint']._PYTHON = '3.99.1'  # a kernel that was of another Python
+"""
+    assert (await run(session, code)).ended.reason == "ok"
+    _, blob = await checkpoint(session)
+    await session.close()
+    back = await engine.session("thread", SPEC, from_bytes(blob))
+    assert back.restored is not None
+    lost = {loss.name: loss.why for loss in back.restored.lost}
+    assert lost["thing"] == "it was kept with lib 2.1, here is 1.0"
+    assert lost["f"].startswith("it was kept with Python 3.99.1, here is 3.")
+    assert (await run(back, "x")).value == "1"
+
+
+async def test_after_a_kill_the_last_checkpoints_variables_come_back_and_files_stay(session: Session) -> None:
+    await run(session, "x = 1; y = [1]; open('f', 'w').write('old')")
+    _, blob = await checkpoint(session)
+    before = "z = 3; y.append(2); open('f', 'w').write('new')"
+    await run(session, before)
+    killed = "import os, math\nfor w in range(3): pass\nos._exit(1)"
+    emptied = [(await run(session, killed)).ended.lost, session.emptied]
+    restored = await session.reload(from_bytes(blob), [before, killed, "not Python"])
+    assert [*emptied, session.emptied] == [True, True, False]
+    assert (restored.variables, restored.lost, restored.gone) == (2, (), ("z", "os", "math", "w"))
+    outcome = await run(session, "x, y, open('f').read(), 'z' in globals()")
+    assert outcome.value == "(1, [1], 'new', False)"
+
+
+async def test_a_reload_leaves_what_is_there(session: Session) -> None:
+    await run(session, "x = 1; y = 2")
+    _, blob = await checkpoint(session)
+    await run(session, "import os, threading\nthreading.Timer(0.2, lambda: os._exit(3)).start()")
+    await asyncio.sleep(0.5)
+    assert (await run(session, "x = 5")).ended.lost
+    assert (await session.reload(from_bytes(blob), ["x = 5"])).gone == ()
+    assert (await run(session, "x, y")).value == "(5, 2)"
+
+
+@pytest.mark.parametrize("damage", ["noise", "cut", "flipped", "refused"])
 async def test_a_damaged_checkpoint_gives_a_session_that_names_the_loss(engine: Engine, damage: str) -> None:
     session = await engine.session("thread", SPEC)
     await run(session, "x = list(range(50_000)); open('f', 'w').write('f' * 100_000)")
     _, blob = await checkpoint(session)
     await session.close()
-    middle = len(blob) // 2
-    bad = {
-        "empty": b"",
-        "noise": b"\x00\xff" * 5000,
-        "cut": blob[:middle],
-        "flipped": blob[:middle] + bytes(byte ^ 255 for byte in blob[middle : middle + 50]) + blob[middle + 50 :],
-        "swapped": blob[:100] + blob[100:].replace(b"V", b"F"),
-    }[damage]
-    back = await engine.session("thread", SPEC, from_bytes(bad))
-    assert back.restored is not None and back.restored.lost
+
+    def spoil(whole: bytes) -> bytes:
+        middle = len(whole) // 2
+        return {
+            "noise": b"\x00\xff" * 5000,
+            "cut": whole[:middle],
+            "flipped": whole[:middle] + bytes(byte ^ 255 for byte in whole[middle : middle + 50]) + whole[middle + 50 :],
+        }[damage]
+
+    async def refused() -> AsyncGenerator[bytes, None]:
+        yield blob.bytes("files")[:10]
+        raise Damaged("it was altered")
+
+    bad = Checkpoint(refused, refused) if damage == "refused" else from_bytes(blob, spoil)
+    back = await engine.session("thread", SPEC, bad)
+    assert back.restored is not None
+    if damage == "refused":
+        assert back.restored.lost == (Loss("files", "it was altered"), Loss("variables", "it was altered"))
+    else:
+        assert back.restored.lost
     assert (await run(back, "1 + 1")).value == "2"
 
 
