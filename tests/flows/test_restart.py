@@ -1,8 +1,10 @@
 """A thread never forgets: after an orderly restart, after the loss of its container, and when a killed bot left it running."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiodocker
@@ -17,6 +19,15 @@ from tests.flows.conftest import said
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
 
 
+REMEMBER = """```
+kept = {'a': 1}
+gen = (n for n in ())
+open('note.txt', 'w').write('here')
+print('remembered')
+```"""
+WEEK = timedelta(days=7)
+
+
 class Stage:
     """A bot without a model on one home, and a thread that holds a variable and a file."""
 
@@ -29,7 +40,7 @@ class Stage:
         await self.slack.connected()
 
     async def remember(self) -> Thread:
-        thread = await self.slack.ask("```\nkept = {'a': 1}\nopen('note.txt', 'w').write('here')\nprint('remembered')\n```")
+        thread = await self.slack.ask(REMEMBER)
         await self.hear(thread, "remembered")
         await self.until_saved()
         return thread
@@ -63,6 +74,34 @@ class Stage:
                 await asyncio.sleep(0.05)
         raise AssertionError("the variables are not saved after 5 s")
 
+    async def until_closed(self) -> None:
+        """The last answer is given and closed: what is edited from here on is asked again."""
+        async with journal.connect(f"sqlite:///{self.home}/journal.db") as records:
+            for _ in range(100):
+                if not await records.unfinished():
+                    return
+                await asyncio.sleep(0.05)
+        raise AssertionError("a turn is still open after 5 s")
+
+    async def age(self, by: timedelta) -> None:
+        """As if all that is on disk had been there for so long."""
+        then = (datetime.now(UTC) - by).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+        def set_back() -> None:
+            with closing(sqlite3.connect(self.home / "journal.db")) as connection, connection:
+                connection.execute("UPDATE checkpoints SET saved_at = ?", (then,))
+                connection.execute("UPDATE turns SET accepted_at = ?, finished_at = ?", (then, then))
+
+        await asyncio.to_thread(set_back)
+
+    async def pieces(self) -> list[Path]:
+        """The files that hold the one thread's checkpoint."""
+        async with journal.connect(f"sqlite:///{self.home}/journal.db") as records:
+            (asleep,) = await records.asleep(datetime.now(UTC))
+            kept = await records.checkpoint(asleep)
+        assert kept is not None
+        return [self.home / "files" / piece.blob.digest[:2] / piece.blob.digest for piece in kept.pieces]
+
     async def until_none_runs(self) -> None:
         for _ in range(150):
             if not await self.containers():
@@ -91,6 +130,51 @@ async def test_an_orderly_restart_gives_the_thread_back(stage: Stage) -> None:
     assert await stage.bot.stop() == 0
     assert await stage.containers() == []
     await stage.start()
+    await stage.recall(thread)
+    await stage.hear(thread, "Restored 1 variable and 1 file; gen could not be kept (a generator cannot be kept")
+
+
+async def test_a_thread_left_for_a_week_answers_though_bot_and_container_were_killed(stage: Stage) -> None:
+    thread = await stage.remember()
+    await stage.bot.kill()
+    await stage.lose_container()
+    await stage.age(WEEK)
+    await stage.start()
+    await stage.recall(thread)
+
+
+async def test_a_checkpoint_that_was_altered_is_refused_and_said(stage: Stage) -> None:
+    thread = await stage.remember()
+    assert await stage.bot.stop() == 0
+    for piece in await stage.pieces():
+        spoiled = bytearray(piece.read_bytes())
+        spoiled[-1] ^= 1
+        piece.write_bytes(spoiled)
+    await stage.start()
+    await stage.slack.ask("```\nprint('kept' in globals(), __import__('os').listdir())\n```", thread=thread)
+    await stage.hear(thread, "variables could not be brought back (what is on disk is not what was kept there")
+    await stage.hear(thread, "False []")
+
+
+async def test_a_killed_python_has_the_last_answers_variables_and_an_edited_question_the_ones_before_it(stage: Stage) -> None:
+    thread = await stage.remember()
+    await stage.slack.ask(
+        "```\nfresh = 1; kept['a'] = 5\n```\n```\nimport os\nlater = 2; os._exit(1)\n```\n"
+        "```\nprint(kept, 'fresh' in globals())\n```",
+        thread=thread,
+    )
+    await stage.hear(
+        thread, "Variables are as they were at the end of the previous answer; fresh, os and later of this one are lost."
+    )
+    await stage.hear(thread, "{'a': 1} False")
+    await stage.slack.ask(
+        "```\nkept['a'] = 2; open('note.txt', 'w').write('changed'); print('first wording')\n```", thread=thread
+    )
+    await stage.hear(thread, "first wording")
+    await stage.until_closed()
+    await stage.slack.edit(thread, "```\nprint('second wording', kept, open('note.txt').read())\n```")
+    await stage.hear(thread, "second wording {'a': 1} here")
+    await stage.hear(thread, "The question was edited, so files and variables were set back")
     await stage.recall(thread)
 
 
