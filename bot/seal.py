@@ -1,9 +1,9 @@
 """What Cellmate has put on disk for a thread, authenticated: HMAC-SHA256 (RFC 2104) over every part of a stored piece.
 
-A part is `last (1) | length (4) | tag (32) | bytes`. Each is checked before its bytes are handed out, so a file of any size takes
-constant memory, and nothing unchecked ever reaches a sandbox. A part's tag covers its number and whether it is the last; the key
-is the piece's own, made from the installation's key, the thread, and a number that only the journal has. So a piece that was
-altered, cut, put in another's place, or is of another thread is refused.
+A part is `last (1) | length (4) | tag (32) | bytes`. Each is checked before its bytes are handed out, so a file of any size
+takes constant memory, and nothing unchecked ever reaches a sandbox. A part's tag covers its number and whether it is the last;
+the key is the piece's own, made from the installation's key, the thread, and a number that only the journal has. So a piece
+that was altered, cut, put in another's place, or is of another thread is refused.
 """
 
 import hmac
