@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from weakref import WeakValueDictionary
 
 import structlog
@@ -13,10 +14,12 @@ from bot.errors import CellmateError
 from bot.ports import Files, Journal, Writer
 from bot.seal import SealedWriter, nonce, opened
 from bot.types import Blob, Kept, Piece, ThreadRef
-from sandbox import Checkpoint, Damaged, Engine, Loss, Part, Restored, SandboxError, SandboxLost, Saved, Session, Spec
+from sandbox import GIB, Checkpoint, Damaged, Engine, Loss, Part, Restored, SandboxError, SandboxLost, Saved, Session, Spec
 
 log = structlog.get_logger()
 
+EVERY = 3600.0
+"""Seconds between two looks at what is kept on disk."""
 PARTS: tuple[Part, Part] = ("files", "variables")
 NOT_IN_TIME = Loss("the newest variables", "they were lost before they could be saved")
 EXPIRED = "Nobody had come to this thread for long, so its files and variables were removed; it starts afresh."
@@ -35,18 +38,35 @@ class _Held:
     users: int = 0
     turn: str = ""
     """The turn that used it last."""
+    resting: bool = False
     news: str = ""
     """What whoever comes next has to be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long, how many, how much. Seconds and bytes."""
+
+    idle: float = 900.0
+    """Without use for so long, a session is checkpointed and closed."""
+    pause: float = 60.0
+    """Without use for so long, it is paused."""
+    most: int = 16
+    """Sessions that are open at once; for one more, the longest idle is closed."""
+    memory: int = 0
+    """Of all sessions together; over it, the longest idle is closed. 0: three quarters of what the engine's machine has."""
+    disk: int = 20 * GIB
+    """Of all checkpoints together; over it, those of the threads asleep for longest are removed."""
+    keep: float = 30 * 86_400.0
+    """Checkpoints of a thread that nobody has come to for so long are removed. 0: never."""
 
 
 class Sessions:
     """The threads' sessions. Calls about one thread wait for each other; threads do not."""
 
-    def __init__(self, engine: Engine, spec: Spec, files: Files, journal: Journal, *, idle: float, most: int) -> None:
-        """`idle`: seconds without use after which a session is checkpointed and closed; `most`: how many may be open."""
+    def __init__(self, engine: Engine, spec: Spec, files: Files, journal: Journal, bounds: Bounds) -> None:
         self.spec = spec
-        self._engine, self._files, self._journal = engine, files, journal
-        self._idle, self._most = idle, most
+        self._engine, self._files, self._journal, self._bounds = engine, files, journal, bounds
         self._held: dict[ThreadRef, _Held] = {}
         self._locks: WeakValueDictionary[ThreadRef, asyncio.Lock] = WeakValueDictionary()
         self._key: bytes | None = None
@@ -140,13 +160,23 @@ class Sessions:
             log.info("nothing taken over", problem=str(problem))
 
     async def tend(self) -> None:
-        """Close what has been idle too long, until cancelled."""
+        """Pause and close what is idle, and keep within the bounds, until cancelled."""
+        bounds, cleared = self._bounds, -EVERY
         while True:
-            await asyncio.sleep(min(self._idle / 4, 30.0))
             now = time.monotonic()
             for thread, held in list(self._held.items()):
-                if not held.users and now - held.used > self._idle:
+                if not held.users and now - held.used > bounds.idle:
                     await self._hibernate(thread)
+                elif not held.resting and now - held.used > bounds.pause:
+                    await self._rest(thread)
+            try:
+                await self._shed()
+                if now - cleared > EVERY:
+                    cleared = now
+                    await self._clear()
+            except (SandboxError, CellmateError) as problem:
+                log.warning("bounds not looked at", problem=str(problem))
+            await asyncio.sleep(min(bounds.idle / 4, bounds.pause / 4, 15.0))
 
     async def close(self) -> list[ThreadRef]:
         """Checkpoint and close every session; returns the threads whose state could not be saved (they stay running)."""
@@ -169,17 +199,53 @@ class Sessions:
                 held = self._held[thread] = _Held(session, news=_news(kept, session))
                 if session.origin == "adopted":
                     held.changed.update(PARTS)
+            held.resting = False
             if session.emptied:
                 held.news = await self._reload(thread, session, ())
             return held
 
     async def _make_room(self) -> None:
         """Hibernate the longest idle session when the most are open; running ones are never ended for another's sake."""
-        if len(self._held) < self._most:
+        if len(self._held) >= self._bounds.most and (idle := self._longest_idle()):
+            await self._hibernate(idle[0])
+
+    async def _shed(self) -> None:
+        """Hibernate the longest idle sessions while all of them use more memory than they may."""
+        if not self._held:
             return
-        idle = sorted((held.used, str(thread), thread) for thread, held in self._held.items() if not held.users)
-        if idle:
-            await self._hibernate(idle[0][2])
+        most = self._bounds.memory or (await self._engine.about()).memory * 3 // 4
+        for thread in self._longest_idle():
+            if not most or await self._engine.memory() <= most:
+                return
+            log.info("put to sleep for want of memory", thread=str(thread))
+            await self._hibernate(thread)
+
+    def _longest_idle(self) -> list[ThreadRef]:
+        idle = [(held.used, str(thread), thread) for thread, held in self._held.items() if not held.users]
+        return [thread for _, _, thread in sorted(idle)]
+
+    async def _rest(self, thread: ThreadRef) -> None:
+        async with self._lock(thread):
+            if (held := self._held.get(thread)) and not held.users:
+                held.resting = True
+                await held.session.rest()
+
+    async def _clear(self) -> None:
+        """Remove checkpoints that nobody has come back to for too long, and the oldest of those that take too much room."""
+        bounds, now = self._bounds, datetime.now(UTC)
+        if bounds.keep:
+            for thread in await self._journal.asleep(now - timedelta(seconds=bounds.keep)):
+                await self._let_go(thread)
+        for thread in await self._journal.asleep(now):
+            if await self._journal.weight() <= bounds.disk:
+                return
+            await self._let_go(thread)
+
+    async def _let_go(self, thread: ThreadRef) -> None:
+        async with self._lock(thread):
+            if thread not in self._held:
+                log.info("checkpoints removed", thread=str(thread))
+                await self._remove(await self._journal.expire(thread))
 
     async def _hibernate(self, thread: ThreadRef) -> None:
         try:

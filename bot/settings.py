@@ -49,11 +49,26 @@ class Settings(BaseSettings):
     )
     image: str = Field("cellmate-sandbox:latest", description="The sandbox image; `./run` makes it.")
     runtime: str = Field("", description="The OCI runtime as the engine knows it (`runsc`); empty: the engine's default.")
-    pool: int = Field(1, ge=0, le=64, description="Containers kept started and ready for the next thread.")
+    pool: int = Field(1, ge=0, le=64, description="Containers kept started and ready for the next thread, at least; 0: none.")
+    pool_memory: int = Field(
+        1024, ge=0, description="Memory that ready containers may use, about 128 each: more are kept while more ask at once."
+    )
     sessions: int = Field(
         16, ge=1, description="Threads whose container may be running at once; more put the longest idle to sleep."
     )
+    pause: float = Field(60, gt=0, description="Seconds without use after which a thread's container is paused.")
     idle: float = Field(900, gt=0, description="Seconds without use after which a thread's container is put to sleep.")
+    memory_total: int = Field(
+        0,
+        ge=0,
+        description="Memory of all threads; over it the longest idle are put to sleep. 0: three quarters of the machine's.",
+    )
+    keep_days: float = Field(
+        30, ge=0, description="Days without use after which a thread's files and variables are removed; 0: never."
+    )
+    disk: int = Field(
+        20480, ge=1, description="Disk for the files and variables of threads; over it those unused for longest are removed."
+    )
     cells: int = Field(0, ge=0, description="Cells that run at once; 0: as many as there are cores.")
     seconds: float = Field(120, gt=0, description="The longest a cell may run.")
     steps: int = Field(20, ge=1, description="Cells that a model may run for one question.")

@@ -22,7 +22,7 @@ from bot.dispatcher import Dispatcher
 from bot.errors import ConfigError
 from bot.files import open_folder
 from bot.ports import Chat, Files, Journal
-from bot.sessions import Sessions
+from bot.sessions import Bounds, Sessions
 from bot.settings import Settings, read, refuse_unknown
 from bot.setup import Setup
 from bot.turns import Line, Means
@@ -107,13 +107,15 @@ async def build(
         spec = _spec(settings)
         setup = Setup(settings, asks=NEWCOMERS in connect, diagnose=partial(diagnose, settings))
         label = f"{await journal.installation()}.{slot}"
-        connecting = import_module("sandbox.docker").connect(label, spec, pool=settings.pool, ready=setup.sandbox)
+        connecting = import_module("sandbox.docker").connect(
+            label, spec, pool=settings.pool, pool_memory=settings.pool_memory * MIB, ready=setup.sandbox
+        )
         try:
             engine = await stack.enter_async_context(connecting)
         except ValueError as problem:
             raise ConfigError(f"DOCKER_HOST: {problem}") from None
         chats = {name: await stack.enter_async_context(open_chat(files)) for name, open_chat in connect.items()}
-        sessions = Sessions(engine, spec, files, journal, idle=settings.idle, most=settings.sessions)
+        sessions = Sessions(engine, spec, files, journal, _bounds(settings))
         means = Means(
             journal=journal,
             files=files,
@@ -247,6 +249,17 @@ async def _beat(home: Path) -> None:
     while True:
         await asyncio.to_thread((home / "alive").touch)
         await asyncio.sleep(HEARTBEAT)
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(
+        idle=settings.idle,
+        pause=settings.pause,
+        most=settings.sessions,
+        memory=settings.memory_total * MIB,
+        disk=settings.disk * MIB,
+        keep=settings.keep_days * 86_400,
+    )
 
 
 def _spec(settings: Settings) -> Spec:

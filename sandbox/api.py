@@ -323,6 +323,10 @@ class Session(Protocol):
         """
         ...
 
+    async def rest(self) -> None:
+        """Use no processor until the next call, where the engine can do that: threads of the code stand still too."""
+        ...
+
     async def close(self) -> None:
         """Remove the container. Idempotent; never raises."""
         ...
@@ -345,6 +349,10 @@ class Engine(Protocol):
 
     async def running(self) -> tuple[str, ...]:
         """The keys whose container runs, those of an earlier process included. Raises `SandboxDown`."""
+        ...
+
+    async def memory(self) -> int:
+        """Bytes of memory that the sessions use; 0 where the engine's machine does not say."""
         ...
 
     async def check(self) -> str:

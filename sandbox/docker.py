@@ -1,6 +1,6 @@
 """The Docker engine (API 1.41 and later): containers, their pool, and the byte channel to each through the attach stream.
 
-Nothing but create, start, attach, inspect, list and delete is used: no exec, no archive, no volume, no network.
+Nothing but create, start, attach, inspect, list, pause, unpause and delete is used: no exec, no archive, no volume, no network.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from aiodocker.stream import Stream
 
 from sandbox.api import About, Checkpoint, Limits, SandboxDown, SandboxLost, Spec
 from sandbox.frames import State
+from sandbox.pool import Pool
 from sandbox.session import Link, Remote
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ _TOKEN = "io.cellmate.token"
 _UIDS = range(10_000, 60_000, 2)
 """Pairs of users, the supervisor's and the code's. Within 65,536, the range that a rootless or remapped engine has."""
 _INODES = 50_000
+_WAITING = 128 << 20
+"""Bytes that a container which waits in the pool is reckoned to use."""
 
 _FAILURES = (aiodocker.DockerError, aiohttp.ClientError, OSError, TimeoutError)
 
@@ -79,7 +82,42 @@ class Container:
     def __init__(self, docker: aiodocker.Docker, id: str, spec: Spec | None, link: Link) -> None:
         self._docker, self.id, self.spec, self.link = docker, id, spec, link
         self._removing = asyncio.Lock()
+        self._paused = False
+        self._used = 0
         self.removed = False
+
+    @property
+    def lost(self) -> bool:
+        """Its line has ended."""
+        return self.link.lost
+
+    async def check(self) -> None:
+        """Raises `SandboxLost` when it does not answer."""
+        await self.link.ping(_PING)
+
+    async def measure(self) -> int:
+        """Bytes in use; of one that is paused or does not answer, what it used last."""
+        if not self._paused and not self.lost:
+            with suppress(SandboxLost):
+                self._used = (await self.link.ping(_PING)).memory
+        return self._used
+
+    async def pause(self) -> None:
+        """Freeze its processes. Raises `SandboxLost` where that cannot be done."""
+        await self._call(self._docker.containers.container(self.id).pause)
+        self._paused = True
+
+    async def unpause(self) -> None:
+        """Let its processes go on. Raises `SandboxLost`."""
+        await self._call(self._docker.containers.container(self.id).unpause)
+        self._paused = False
+
+    async def _call(self, call: Callable[[], Awaitable[object]]) -> None:
+        try:
+            async with asyncio.timeout(_CALL):
+                await call()
+        except _FAILURES as error:
+            raise SandboxLost(f"The engine refused: {error}.") from error
 
     async def remove(self) -> None:
         """Detach and delete. Idempotent; an engine that does not answer is left to the next start's clearing up."""
@@ -88,6 +126,9 @@ class Container:
                 return
             self.removed = True
             await self.link.close()
+            if self._paused:  # some engines cannot delete what is paused
+                with suppress(SandboxLost):
+                    await self.unpause()
             await _delete(self._docker, self.id)
 
 
@@ -105,17 +146,16 @@ async def _delete(docker: aiodocker.Docker, id: str) -> None:
 class DockerEngine:
     """`sandbox.Engine` on a Docker engine. Made by `connect`."""
 
-    def __init__(self, docker: aiodocker.Docker, address: str, instance: str, spec: Spec, pool: int) -> None:
-        self._docker, self._address, self._instance, self._spec, self._size = docker, address, instance, spec, pool
-        self._ready: list[Container] = []
+    def __init__(self, docker: aiodocker.Docker, address: str, instance: str, spec: Spec, pool: int, most: int) -> None:
+        self._docker, self._address, self._instance, self._spec = docker, address, instance, spec
+        self._pool = Pool(self._create_warm, pool, most, self._busy)
+        self._ready = self._pool.ready
+        self._pauses = True
         self._claimed: dict[str, Container] = {}
         self._sessions: dict[str, Remote] = {}
         self._keys: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reconciling = asyncio.Lock()
         self._reconciled = False
-        self._refill = asyncio.Event()
-        self._refill.set()
-        self._closing = False
 
     # -- the port
 
@@ -126,7 +166,11 @@ class DockerEngine:
             await self._reconcile()
             known = self._sessions.get(key)
             if known is not None and not known.lost:
-                return known
+                try:
+                    await known.wake()
+                    return known
+                except SandboxLost:
+                    await known.close()
             session = await self._adopt(key) or await self._new(key, spec, from_)
             self._sessions[key] = session
             return session
@@ -135,6 +179,10 @@ class DockerEngine:
         """See `sandbox.Engine.running`."""
         await self._reconcile()
         return tuple(self._claimed)
+
+    async def memory(self) -> int:
+        """See `sandbox.Engine.memory`."""
+        return sum(await asyncio.gather(*(container.measure() for container in self._claimed.values())))
 
     async def about(self) -> About:
         """See `sandbox.Engine.about`."""
@@ -179,13 +227,7 @@ class DockerEngine:
     # -- sessions
 
     async def _new(self, key: str, spec: Spec, from_: Checkpoint | None) -> Remote:
-        container = await self._take(spec)
-        try:
-            await container.link.claim(key, _HELLO)
-        except SandboxLost:
-            await container.remove()
-            container = await self._create(spec)
-            await container.link.claim(key, _HELLO)
+        container = await self._claim(key, spec)
         self._claimed[key] = container
         session = self._remote(key, container, spec.limits)
         if from_ is not None:
@@ -196,6 +238,22 @@ class DockerEngine:
                 raise
         return session
 
+    async def _claim(self, key: str, spec: Spec) -> Container:
+        """A container from the pool, else a new one: one round trip, and no call to the engine."""
+        while spec == self._spec and (ready := self._pool.take()) is not None:
+            try:
+                await ready.link.claim(key, _PING)
+                return ready
+            except SandboxLost:
+                await ready.remove()
+        container = await self._create(spec)
+        try:
+            await container.link.claim(key, _HELLO)
+        except BaseException:
+            await asyncio.shield(container.remove())
+            raise
+        return container
+
     def _remote(self, key: str, container: Container, limits: Limits) -> Remote:
         async def remove() -> None:
             if self._claimed.get(key) is container:
@@ -203,7 +261,21 @@ class DockerEngine:
                 self._sessions.pop(key, None)
             await container.remove()
 
-        return Remote(key, container.link, limits, remove)
+        async def pause(paused: bool) -> bool:
+            if not paused:
+                await container.unpause()
+            elif self._pauses:
+                try:
+                    await container.pause()
+                except SandboxLost as refusal:
+                    self._pauses = False
+                    _log.warning("idle containers are not paused here: %s", refusal)
+            return paused and self._pauses
+
+        return Remote(key, container.link, limits, remove, pause)
+
+    def _busy(self) -> bool:
+        return sum(session.busy for session in self._sessions.values()) >= (os.cpu_count() or 1)
 
     async def _adopt(self, key: str) -> Remote | None:
         """The container that ran for this key before, if it still answers."""
@@ -230,6 +302,8 @@ class DockerEngine:
                 async with asyncio.timeout(_CALL):
                     shown = await self._docker.containers.container(old.id).show()
                 if shown["State"].get("Running"):
+                    if shown["State"].get("Paused"):
+                        await self._docker.containers.container(old.id).unpause()
                     found = await self._attach(old.id, shown["Config"]["Labels"].get(_TOKEN, ""))
                     if found is not None:
                         found.spec = old.spec
@@ -241,20 +315,6 @@ class DockerEngine:
         return None
 
     # -- containers
-
-    async def _take(self, spec: Spec) -> Container:
-        """One from the pool that still answers, else a new one."""
-        self._refill.set()
-        for container in [container for container in self._ready if container.spec == spec]:
-            if container not in self._ready:
-                continue
-            self._ready.remove(container)
-            try:
-                await container.link.ping(_PING)
-                return container
-            except SandboxLost:
-                await container.remove()
-        return await self._create(spec)
 
     async def _create(self, spec: Spec) -> Container:
         token = secrets.token_bytes(16)
@@ -274,6 +334,7 @@ class DockerEngine:
 
     async def _create_warm(self) -> Container:
         """For the pool: one whose first plot pays for no import."""
+        await self._reconcile()
         container = await self._create(self._spec)
         try:
             await container.link.warm_up(_START)
@@ -342,7 +403,11 @@ class DockerEngine:
 
     async def _keep_or_delete(self, container: Any) -> None:
         kept = None
-        if container["State"] == "running":
+        if container["State"] == "paused":  # neither answers nor, with some engines, can be deleted
+            with suppress(*_FAILURES):
+                async with asyncio.timeout(_CALL):
+                    await container.unpause()
+        if container["State"] in ("running", "paused"):
             with suppress(ValueError, *_FAILURES):
                 kept = await self._attach(container.id, container["Labels"].get(_TOKEN, ""))
         state: State | None = kept.link.state if kept else None
@@ -354,29 +419,14 @@ class DockerEngine:
             await _delete(self._docker, container.id)
 
     async def keep_pool(self, ready: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Fill the pool whenever something was taken; with the engine down, try again ever less often. Runs until cancelled."""
+        """Look after the pool, once `ready` has returned. Runs until cancelled."""
         if ready is not None:
             await ready()
-        pause = 1.0
-        while True:
-            await self._refill.wait()
-            self._refill.clear()
-            try:
-                await self._reconcile()
-                while len(self._ready) < self._size and not self._closing:
-                    self._ready.append(await self._create_warm())
-                pause = 1.0
-            except SandboxDown as down:
-                _log.warning("%s", down)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 60.0)
-                self._refill.set()
+        await self._pool.keep()
 
     async def close(self) -> None:
         """Remove the pool; let go of claimed containers, which run on for the next life."""
-        self._closing = True
-        for container in self._ready:
-            await container.remove()
+        await self._pool.close()
         for container in self._claimed.values():
             await container.link.close()
 
@@ -492,19 +542,25 @@ def _client(address: str) -> tuple[aiodocker.Docker, aiohttp.BaseConnector]:
 
 @asynccontextmanager
 async def connect(
-    instance: str, spec: Spec, *, pool: int, url: str | None = None, ready: Callable[[], Awaitable[None]] | None = None
+    instance: str,
+    spec: Spec,
+    *,
+    pool: int,
+    pool_memory: int = 0,
+    url: str | None = None,
+    ready: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[DockerEngine]:
     """An engine for one installation.
 
     `instance` is the label by which this installation's containers are told from others'. `pool` containers of `spec` are kept
-    started, once `ready` has returned where it is given. An engine that is down does not keep this from coming up: `session`
-    raises `SandboxDown` until it is back.
+    started, and more in `pool_memory` bytes while more are asked for at once; all of it once `ready` has returned, where it is
+    given. An engine that is down does not keep this from coming up: `session` raises `SandboxDown` until it is back.
     On the way out the pool is removed; claimed sessions that were not closed run on, and are adopted at the next start.
     Raises ValueError for an address that is none.
     """
     address = await asyncio.to_thread(_address, url)
     docker, connector = _client(address)
-    engine = DockerEngine(docker, address, instance, spec, pool)
+    engine = DockerEngine(docker, address, instance, spec, pool, pool_memory // _WAITING)
     keeper = asyncio.create_task(engine.keep_pool(ready), name="sandbox pool")
     try:
         yield engine

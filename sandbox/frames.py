@@ -37,6 +37,8 @@ class State:
     cell: str | None
     """The current or the last cell's id."""
     running: bool
+    memory: int
+    """Bytes in use; 0 where the sandbox cannot see that."""
 
 
 class Frames:
@@ -73,6 +75,7 @@ def state(payload: bytes) -> State:
         warm=value.get("warm") is True,
         cell=_raw(cell["id"]) if "id" in cell else None,
         running=cell.get("running") is True,
+        memory=_count(value, "memory"),
     )
 
 

@@ -202,16 +202,26 @@ class Link:
 class Remote:
     """`sandbox.Session` over a link."""
 
-    def __init__(self, key: str, link: Link, limits: Limits, remove: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        key: str,
+        link: Link,
+        limits: Limits,
+        remove: Callable[[], Awaitable[None]],
+        pause: Callable[[bool], Awaitable[bool]],
+    ) -> None:
+        """`pause` freezes (or not) what is behind the link, and says whether it is frozen now."""
         self.key = key
         self.origin: Literal["fresh", "restored", "adopted"] = "fresh"
         self.restored: Restored | None = None
         self.emptied = False
-        self._link, self._limits, self._remove = link, limits, remove
+        self._link, self._limits, self._remove, self._pause = link, limits, remove, pause
         self._turn = asyncio.Lock()
         self._cell: tuple[str, bool] | None = None
         """The id of the cell that a sandbox ran before we came, and whether it still runs."""
-        self._busy = False
+        self.busy = False
+        """A cell runs."""
+        self._resting = False
         self._grace = limits.grace
 
     @property
@@ -225,11 +235,28 @@ class Remote:
         if state.cell is not None and state.running:
             self._cell = state.cell, True
 
+    async def rest(self) -> None:
+        """See `sandbox.Session.rest`."""
+        async with self._turn:
+            if not self._resting and not self._link.lost and self._cell is None:
+                self._resting = await self._pause(True)
+
+    async def wake(self) -> None:
+        """Go on after a rest. Raises `SandboxLost`."""
+        if self._resting:
+            async with self._turn:
+                await self._awake()
+
+    async def _awake(self) -> None:
+        if self._resting:
+            self._resting = await self._pause(False)
+
     # -- cells
 
     async def run(self, id: str, code: str, limits: Limits | None = None) -> AsyncGenerator[Output, None]:
         """See `sandbox.Session.run`."""
         async with self._turn:
+            await self._awake()
             await self._await_foreign(id)
             async with aclosing(self._run(id, code, limits or self._limits)) as outputs:
                 async for output in outputs:
@@ -251,19 +278,19 @@ class Remote:
                 yield output
             return
         async with self._link.operation() as (op, inbox):
-            self._busy, self._grace, ended = True, limits.grace, False
+            self.busy, self._grace, ended = True, limits.grace, False
             try:
                 await self._link.send(wire.RUN, op, request)
                 async for output in self._events(inbox, limits):
                     if isinstance(output, Ended):
-                        self._busy, self._cell, ended = False, None, True
+                        self.busy, self._cell, ended = False, None, True
                         self.emptied |= output.lost
                     yield output
             finally:
                 if not ended:
                     with anyio.CancelScope(shield=True):
                         await self._abandon(inbox, limits)
-                self._busy = False
+                self.busy = False
 
     async def _events(self, inbox: Inbox, limits: Limits) -> AsyncGenerator[Output, None]:
         """Outputs up to `Ended`; at the deadline the cell is stopped, and a sandbox that cannot even do that is given up."""
@@ -314,7 +341,7 @@ class Remote:
 
     async def interrupt(self) -> None:
         """See `sandbox.Session.interrupt`."""
-        if self._busy or self._cell:
+        if self.busy or self._cell:
             await self._interrupt("interrupted", self._grace)
 
     async def _interrupt(self, why: str, grace: float) -> None:
@@ -325,6 +352,7 @@ class Remote:
     @asynccontextmanager
     async def _operation(self, what: str, **arguments: Any) -> AsyncGenerator["_Operation", None]:
         async with self._turn:
+            await self._awake()
             await self._await_foreign("")
             async with self._link.operation() as (op, inbox):
                 operation = _Operation(self._link, op, inbox, self._give_up)

@@ -72,6 +72,14 @@ def oom_kills() -> int:
     return 0
 
 
+def memory() -> int:
+    """Bytes that this container uses, tmpfs included; 0 where the kernel does not say."""
+    for path in ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            return int(Path(path).read_text())
+    return 0
+
+
 def ticks() -> int:
     """Now, in the unit and from the origin of a process's start time, rounded down as that is."""
     return int(float(Path("/proc/uptime").read_text().split()[0]) * os.sysconf("SC_CLK_TCK"))

@@ -240,6 +240,7 @@ class Supervisor:
             "ready": self._kernel.ready,
             "warm": self._kernel.ready and self._kernel.warm,
             "cell": {"id": cell.id, "running": cell is self._current} if cell else None,
+            "memory": processes.memory(),
         }
         self._send(wire.STATE, 0, state)
 

@@ -14,7 +14,7 @@ from bot import journal
 from bot.dispatcher import Dispatcher
 from bot.files import open_folder
 from bot.ports import Journal
-from bot.sessions import Sessions
+from bot.sessions import Bounds, Sessions
 from bot.settings import Settings, read
 from bot.setup import Setup
 from bot.turns import NO_MODEL, Line, Means
@@ -94,7 +94,7 @@ async def working(
         connect("test", Spec("cellmate-sandbox:latest"), pool=0, url=nowhere) as engine,
     ):
         files = open_folder(home / "files")
-        sessions = Sessions(engine, Spec("cellmate-sandbox:latest"), files, records, idle=900, most=4)
+        sessions = Sessions(engine, Spec("cellmate-sandbox:latest"), files, records, Bounds())
         no_model = read(Settings).model_copy(update={"home": home, "model": "none"})
         setup = Setup(no_model, asks=False, diagnose=nothing)
         means = Means(wrap(records), files, sessions, setup, Line(2), steps=20, files_a_turn=20)

@@ -32,6 +32,10 @@ class Tidy:
         """As the engine's."""
         return await self._engine.running()
 
+    async def memory(self) -> int:
+        """As the engine's."""
+        return await self._engine.memory()
+
     async def check(self) -> str:
         """As the engine's."""
         return await self._engine.check()

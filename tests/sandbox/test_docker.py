@@ -2,12 +2,14 @@
 
 import ast
 import asyncio
+import os
 import secrets
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiodocker
+import aiohttp
 import pytest
 
 from sandbox import Limits, SandboxDown, SandboxLost, Spec, Started
@@ -169,6 +171,91 @@ async def test_a_waiting_container_has_the_libraries_loaded(instance: str) -> No
         assert (await run(session, _LOADED)).value == "['numpy', 'pandas', 'matplotlib.pyplot']"
 
 
+async def test_a_claim_makes_no_call_to_the_engine(instance: str) -> None:
+    async with connect(instance, SPEC, pool=1) as engine:
+        await _filled(engine)
+        (waiting,) = engine._ready
+        ours, calls, tracing = asyncio.current_task(), list[str](), aiohttp.TraceConfig()
+
+        async def called(_: object, __: object, parameters: aiohttp.TraceRequestStartParams) -> None:
+            if asyncio.current_task() is ours:  # the pool's keeper makes the next one meanwhile
+                calls.append(str(parameters.url))
+
+        tracing.on_request_start.append(called)
+        tracing.freeze()
+        engine._docker.session.trace_configs.append(tracing)
+        session = await engine.session("one", SPEC)
+        assert calls == [] and engine._claimed["one"] is waiting
+        assert (await run(session, "1")).value == "1"
+        await session.close()
+        assert len(calls) == 1
+
+
+async def test_one_that_died_while_it_waited_is_not_given(instance: str) -> None:
+    async with connect(instance, SPEC, pool=1) as engine:
+        await _filled(engine)
+        await remove_all(instance)
+        session = await engine.session("one", SPEC)
+        assert (await run(session, "1")).value == "1"
+
+
+async def _states(instance: str) -> list[str]:
+    async with aiodocker.Docker() as docker:
+        found = await docker.containers.list(all=True, filters={"label": [f"io.cellmate.instance={instance}"]})
+        return [container["State"] for container in found]
+
+
+async def test_a_session_at_rest_is_paused_and_woken_by_the_next_call(instance: str) -> None:
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        await run(session, "x = 41")
+        used = await engine.memory()
+        await session.rest()
+        await session.rest()
+        assert await _states(instance) == ["paused"]
+        assert await engine.memory() == used > 0, "as it was when it went to rest"
+        assert (await run(session, "x + 1")).value == "42"
+        assert await _states(instance) == ["running"]
+        await session.rest()
+        assert await engine.session("thread", SPEC) is session
+        assert await _states(instance) == ["running"], "whoever asks for it finds it awake"
+        await session.rest()
+        await session.close()
+        assert await _states(instance) == []
+
+
+async def test_a_restart_wakes_what_was_paused(instance: str) -> None:
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        await run(session, "x = 41")
+        await session.rest()
+    async with aiodocker.Docker() as docker:
+        (other,) = [
+            await docker.containers.create({"Image": IMAGE, "Labels": {"io.cellmate.instance": instance}, "OpenStdin": True})
+        ]
+        await other.start()
+        await other.pause()
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        assert session.origin == "adopted"
+        assert (await run(session, "x + 1")).value == "42"
+        assert await _states(instance) == ["running"], "the other, whose it was is not known, is gone"
+
+
+async def test_an_engine_that_cannot_pause_goes_on_without(instance: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with connect(instance, SPEC, pool=0) as engine:
+        session = await engine.session("thread", SPEC)
+        async with aiodocker.Docker() as docker:  # what an engine says of a container that it cannot pause: 409
+            await docker.containers.container(engine._claimed["thread"].id).pause()
+        await session.rest()
+        async with aiodocker.Docker() as docker:
+            await docker.containers.container(engine._claimed["thread"].id).unpause()
+        await session.rest()
+        assert await _states(instance) == ["running"]
+        assert (await run(session, "1")).value == "1"
+        assert [record.message for record in caplog.records if "are not paused" in record.message] != []
+
+
 async def test_leaving_keeps_claimed_and_entering_deletes_the_rest(instance: str) -> None:
     async with connect(instance, SPEC, pool=0) as engine:
         await engine.session("kept", SPEC)
@@ -202,7 +289,7 @@ async def test_an_engine_that_comes_back_is_used(instance: str, tmp_path: Path) 
     async with connect(instance, SPEC, pool=0, url=f"unix://{path}") as engine:
         with pytest.raises(SandboxDown):
             await engine.session("thread", SPEC)
-        path.symlink_to("/var/run/docker.sock")
+        path.symlink_to(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://"))
         assert (await run(await engine.session("thread", SPEC), "1")).value == "1"
 
 
