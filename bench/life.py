@@ -1,0 +1,137 @@
+"""What a session's life costs: `python -m bench.life [ROUNDS]`. Times in milliseconds, median and 95th percentile.
+
+State is 10 MB: a numpy array, a DataFrame with numbers and text, and a file. Everything goes through the bot's own sessions,
+journal (SQLite) and files store, as a turn does; containers come from the pool. The baseline of a wake is what a person would
+do by hand in the same kind of container: a fresh one by the engine's command line that unpickles the same state.
+"""
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from bot import journal, log
+from bot.files import open_folder
+from bot.sessions import Bounds, Sessions
+from bot.types import ThreadRef
+from sandbox import MIB, Limits, Spec
+from sandbox.docker import DockerEngine
+from tests.cells import run
+from tests.engine import IMAGE, docker_engine
+
+SPEC = Spec(IMAGE, Limits(seconds=60, memory=1024 * MIB))
+STATE = """
+rng = np.random.default_rng(1)
+array = rng.random(500_000)
+frame = pd.DataFrame({"n": rng.random(300_000), "k": rng.integers(0, 9, 300_000), "name": ["abcdef"] * 300_000})
+n = open("data.bin", "wb").write(rng.bytes(1_000_000))
+"""
+
+
+def row(name: str, seconds: list[float]) -> None:
+    ordered = sorted(seconds)
+    p95 = ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
+    print(f"{name:<58}{statistics.median(ordered) * 1000:>10.1f}{p95 * 1000:>10.1f}{len(ordered):>6}", flush=True)
+
+
+async def timed(act: Callable[[], Awaitable[object]]) -> float:
+    began = time.perf_counter()
+    await act()
+    return time.perf_counter() - began
+
+
+async def filled(engine: DockerEngine) -> None:
+    for _ in range(1000):
+        if engine._ready:
+            break
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.3)  # what is measured is the wake, not the end of another container's start
+
+
+async def cell(sessions: Sessions, thread: ThreadRef, code: str) -> None:
+    async with sessions.use(thread) as session:
+        outcome = await run(session, code)
+        assert outcome.ended.reason in ("ok", "died"), outcome.outputs
+
+
+async def lives(engine: DockerEngine, sessions: Sessions, rounds: int, state: str, name: str) -> None:
+    saves, again, closes, wakes, resumes, reloads = ([] for _ in range(6))  # type: list[list[float]]
+    for number in range(rounds):
+        thread = ThreadRef("bench", name, str(number))
+        await filled(engine)
+        await cell(sessions, thread, state or "x = 1")
+        saves.append(await timed(lambda t=thread: sessions.save(t)))
+        await cell(sessions, thread, "y = 2")
+        again.append(await timed(lambda t=thread: sessions.save(t)))
+        held = sessions._held[thread]
+        await held.session.rest()
+        resumes.append(await timed(lambda t=thread: cell(sessions, t, "y")))
+        await cell(sessions, thread, "import os; os._exit(1)")
+        reloads.append(await timed(lambda t=thread: sessions.mend(t, ["y = 3"])))
+        closes.append(await timed(lambda t=thread: sessions._hibernate(t)))
+        await filled(engine)
+        wakes.append(await timed(lambda t=thread: cell(sessions, t, "y")))
+        await sessions.forget(thread)
+    row(f"{name}: first checkpoint", saves)
+    row(f"{name}: next checkpoint, one small variable changed", again)
+    row(f"{name}: first cell after a pause", resumes)
+    row(f"{name}: variables back after Python was killed", reloads)
+    row(f"{name}: put to sleep, changed since the last checkpoint", closes)
+    row(f"{name}: wake from the pool, to the end of a first cell", wakes)
+
+
+async def many(engine: DockerEngine, sessions: Sessions, count: int) -> None:
+    """Threads that wake one after the other as fast as they come, with whatever the pool has by then."""
+    threads = [ThreadRef("bench", "many", str(number)) for number in range(count)]
+    for thread in threads:
+        await cell(sessions, thread, "x = list(range(1000))")
+        await sessions._hibernate(thread)
+    await filled(engine)
+    wakes = []
+    for thread in threads:
+        wakes.append(await timed(lambda t=thread: cell(sessions, t, "x")))
+        await sessions._hibernate(thread)
+    row("small state: wakes without a pause between them", wakes)
+
+
+async def by_hand(rounds: int) -> None:
+    """A fresh container by the command line that unpickles as much."""
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        make = f"import pickle, numpy as np, pandas as pd\n{STATE.rpartition('n = ')[0]}\n"
+        make += "import sys; sys.stdout.buffer.write(pickle.dumps((array, frame)))"
+        docker = ("docker", "run", "--rm", "-i", "--network=none", "--entrypoint", "python3")
+        maker = await asyncio.create_subprocess_exec(*docker, IMAGE, "-c", make, stdout=asyncio.subprocess.PIPE)
+        data, _ = await maker.communicate()
+        load = "import sys, pickle, numpy, pandas; pickle.loads(sys.stdin.buffer.read())"
+        for _ in range(rounds):
+            began = time.perf_counter()
+            loader = await asyncio.create_subprocess_exec(*docker, IMAGE, "-c", load, stdin=asyncio.subprocess.PIPE)
+            await loader.communicate(data)
+            seconds.append(time.perf_counter() - began)
+    row("rival: docker run that unpickles the same 10 MB", seconds)
+
+
+async def main(rounds: int) -> None:
+    log.configure("error")
+    print(f"{'milliseconds':<58}{'median':>10}{'p95':>10}{'n':>6}")
+    with tempfile.TemporaryDirectory() as folder:
+        async with (
+            journal.connect(f"sqlite:///{folder}/journal.db") as records,
+            docker_engine(spec=SPEC, pool=1) as engine,
+        ):
+            sessions = Sessions(engine, SPEC, open_folder(Path(folder) / "files"), records, Bounds())
+            await lives(engine, sessions, rounds, "", "small state")
+            await lives(engine, sessions, rounds, STATE, "10 MB")
+            await many(engine, sessions, 2 * rounds)
+            await sessions.close()
+    await by_hand(max(3, rounds // 3))
+    print(f"on {os.cpu_count()} cores")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 10))
