@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
 
 from bot import journal, log
@@ -38,9 +38,9 @@ def row(name: str, seconds: list[float]) -> None:
     print(f"{name:<58}{statistics.median(ordered) * 1000:>10.1f}{p95 * 1000:>10.1f}{len(ordered):>6}", flush=True)
 
 
-async def timed(act: Callable[[], Awaitable[object]]) -> float:
+async def timed(act: Awaitable[object]) -> float:
     began = time.perf_counter()
-    await act()
+    await act
     return time.perf_counter() - began
 
 
@@ -59,29 +59,28 @@ async def cell(sessions: Sessions, thread: ThreadRef, code: str) -> None:
 
 
 async def lives(engine: DockerEngine, sessions: Sessions, rounds: int, state: str, name: str) -> None:
-    saves, again, closes, wakes, resumes, reloads = ([] for _ in range(6))  # type: list[list[float]]
+    figures: dict[str, list[float]] = {}
+
+    async def measured(what: str, act: Awaitable[object]) -> None:
+        figures.setdefault(f"{name}: {what}", []).append(await timed(act))
+
     for number in range(rounds):
         thread = ThreadRef("bench", name, str(number))
         await filled(engine)
         await cell(sessions, thread, state or "x = 1")
-        saves.append(await timed(lambda t=thread: sessions.save(t)))
+        await measured("first checkpoint", sessions.save(thread))
         await cell(sessions, thread, "y = 2")
-        again.append(await timed(lambda t=thread: sessions.save(t)))
-        held = sessions._held[thread]
-        await held.session.rest()
-        resumes.append(await timed(lambda t=thread: cell(sessions, t, "y")))
+        await measured("next checkpoint, one small variable changed", sessions.save(thread))
+        await sessions._rest(thread)
+        await measured("first cell after a pause", cell(sessions, thread, "y"))
         await cell(sessions, thread, "import os; os._exit(1)")
-        reloads.append(await timed(lambda t=thread: sessions.mend(t, ["y = 3"])))
-        closes.append(await timed(lambda t=thread: sessions._hibernate(t)))
+        await measured("variables back after Python was killed", sessions.mend(thread, ["y = 3"]))
+        await measured("put to sleep, changed since the last checkpoint", sessions._hibernate(thread))
         await filled(engine)
-        wakes.append(await timed(lambda t=thread: cell(sessions, t, "y")))
+        await measured("wake from the pool, to the end of a first cell", cell(sessions, thread, "y"))
         await sessions.forget(thread)
-    row(f"{name}: first checkpoint", saves)
-    row(f"{name}: next checkpoint, one small variable changed", again)
-    row(f"{name}: first cell after a pause", resumes)
-    row(f"{name}: variables back after Python was killed", reloads)
-    row(f"{name}: put to sleep, changed since the last checkpoint", closes)
-    row(f"{name}: wake from the pool, to the end of a first cell", wakes)
+    for what, seconds in figures.items():
+        row(what, seconds)
 
 
 async def many(engine: DockerEngine, sessions: Sessions, count: int) -> None:
@@ -93,26 +92,25 @@ async def many(engine: DockerEngine, sessions: Sessions, count: int) -> None:
     await filled(engine)
     wakes = []
     for thread in threads:
-        wakes.append(await timed(lambda t=thread: cell(sessions, t, "x")))
+        wakes.append(await timed(cell(sessions, thread, "x")))
         await sessions._hibernate(thread)
     row("small state: wakes without a pause between them", wakes)
 
 
 async def by_hand(rounds: int) -> None:
     """A fresh container by the command line that unpickles as much."""
+    make = f"import pickle, sys, numpy as np, pandas as pd\n{STATE.rpartition('n = ')[0]}\n"
+    make += "sys.stdout.buffer.write(pickle.dumps((array, frame)))"
+    load = "import sys, pickle, numpy, pandas; pickle.loads(sys.stdin.buffer.read())"
+    docker = ("docker", "run", "--rm", "-i", "--network=none", "--entrypoint", "python3", IMAGE, "-c")
+    maker = await asyncio.create_subprocess_exec(*docker, make, stdout=asyncio.subprocess.PIPE)
+    data, _ = await maker.communicate()
     seconds = []
-    with tempfile.TemporaryDirectory() as folder:
-        make = f"import pickle, numpy as np, pandas as pd\n{STATE.rpartition('n = ')[0]}\n"
-        make += "import sys; sys.stdout.buffer.write(pickle.dumps((array, frame)))"
-        docker = ("docker", "run", "--rm", "-i", "--network=none", "--entrypoint", "python3")
-        maker = await asyncio.create_subprocess_exec(*docker, IMAGE, "-c", make, stdout=asyncio.subprocess.PIPE)
-        data, _ = await maker.communicate()
-        load = "import sys, pickle, numpy, pandas; pickle.loads(sys.stdin.buffer.read())"
-        for _ in range(rounds):
-            began = time.perf_counter()
-            loader = await asyncio.create_subprocess_exec(*docker, IMAGE, "-c", load, stdin=asyncio.subprocess.PIPE)
-            await loader.communicate(data)
-            seconds.append(time.perf_counter() - began)
+    for _ in range(rounds):
+        began = time.perf_counter()
+        loader = await asyncio.create_subprocess_exec(*docker, load, stdin=asyncio.subprocess.PIPE)
+        await loader.communicate(data)
+        seconds.append(time.perf_counter() - began)
     row("rival: docker run that unpickles the same 10 MB", seconds)
 
 

@@ -403,12 +403,11 @@ def _news(kept: Kept | None, session: Session) -> str:
 
 def _mended(restored: Restored, *, known: bool) -> str:
     gone = _list(restored.gone)
-    are = "is" if len(restored.gone) == 1 else "are"
     if not known:
-        return f"{gone or 'The variables'} {are if gone else 'are'} lost."
+        return f"The variables are lost: {gone}." if gone else "The variables are lost."
     parts = ["Variables are as they were at the end of the previous answer"]
     if gone:
-        parts.append(f"{gone} of this one {are} lost")
+        parts.append(f"{gone} of this one {'is' if len(restored.gone) == 1 else 'are'} lost")
     return "; ".join((*parts, *_losses(restored.lost, "could not be brought back"))) + "."
 
 

@@ -124,7 +124,7 @@ class Pool(Generic[T]):
                 self._changed.set()
 
     async def _calm(self) -> None:
-        """Whoever has just come, and those who are at work, come first; but those who are still to come do not wait for ever."""
+        """Who has just come and who is at work come first; but those still to come do not wait for ever."""
         await asyncio.sleep(_CALM)
         for _ in range(round(_PATIENCE / _CALM)):
             if not self._busy():

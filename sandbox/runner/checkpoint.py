@@ -323,14 +323,14 @@ class _Loader:
 
 
 def _assigned(cells: list[str]) -> list[str]:
-    """The names that these cells give a value to, as far as their text shows."""
+    """The names that these cells give a value to, imports left out, as far as their text shows."""
     transform = TransformerManager().transform_cell
     names: dict[str, None] = {}
     for code in cells:
         with contextlib.suppress(Exception):
             symbols = symtable.symtable(transform(code), "cell", "exec").get_symbols()
-            names |= {s.get_name(): None for s in symbols if s.is_assigned() or s.is_imported()}
-    return [name for name in names if not name.startswith("_") and name not in libraries.PREDEFINED]
+            names |= {s.get_name(): None for s in symbols if s.is_assigned() and not s.is_imported()}
+    return [name for name in names if not name.startswith("_")]
 
 
 def _minor(version: str) -> list[str]:

@@ -164,7 +164,7 @@ async def test_a_killed_python_has_the_last_answers_variables_and_an_edited_ques
         thread=thread,
     )
     await stage.hear(
-        thread, "Variables are as they were at the end of the previous answer; fresh, os and later of this one are lost."
+        thread, "Variables are as they were at the end of the previous answer; fresh and later of this one are lost."
     )
     await stage.hear(thread, "{'a': 1} False")
     await stage.slack.ask(
