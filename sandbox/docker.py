@@ -4,6 +4,7 @@ Nothing but create, start, attach, inspect, list and delete is used: no exec, no
 """
 
 import asyncio
+import json
 import logging
 import os
 import random
@@ -37,6 +38,10 @@ _TOKEN = "io.cellmate.token"
 _UIDS = range(10_000, 60_000, 2)
 """Pairs of users, the supervisor's and the code's. Within 65,536, the range that a rootless or remapped engine has."""
 _INODES = 50_000
+_CORES = 2
+"""What one container may take of the machine's processors."""
+_SECCOMP = Path(__file__).with_name("seccomp.json")
+_SECCOMP_TEXT = json.dumps(json.loads(_SECCOMP.read_bytes()), separators=(",", ":"))
 
 _FAILURES = (aiodocker.DockerError, aiohttp.ClientError, OSError, TimeoutError)
 
@@ -116,6 +121,7 @@ class DockerEngine:
         self._refill = asyncio.Event()
         self._refill.set()
         self._closing = False
+        self._filter: str | None = None
 
     # -- the port
 
@@ -261,7 +267,8 @@ class DockerEngine:
         async with _down(self._address):
             try:
                 async with asyncio.timeout(_CALL):
-                    made = await self._docker.containers.create(_body(spec, self._instance, token))
+                    body = _body(spec, self._instance, token, await self._seccomp())
+                    made = await self._docker.containers.create(body)
             except aiodocker.DockerError as error:
                 if error.status == 404:
                     raise _no_image(spec.image) from error
@@ -271,6 +278,14 @@ class DockerEngine:
             except BaseException:
                 await asyncio.shield(_delete(self._docker, made.id))
                 raise
+
+    async def _seccomp(self) -> str:
+        """Our profile as this engine takes it: Docker its text, Podman the path of a file on its own machine."""
+        if self._filter is None:
+            parts = (await self._docker.version()).get("Components") or ()
+            podman = any(part.get("Name") == "Podman Engine" for part in parts)
+            self._filter = str(_SECCOMP) if podman else _SECCOMP_TEXT
+        return self._filter
 
     async def _start(self, id: str, spec: Spec, token: bytes) -> Container:
         """Attach first, or the first words are lost."""
@@ -369,8 +384,9 @@ class DockerEngine:
             await container.link.close()
 
 
-def _body(spec: Spec, instance: str, token: bytes) -> dict[str, Any]:
-    """The container: everything that confines it is here and nowhere else."""
+def _body(spec: Spec, instance: str, token: bytes, seccomp: str) -> dict[str, Any]:
+    """The container: everything that confines it is here and nowhere else. What each line holds back is in
+    `tests/sandbox/test_hardening.py`, which takes every one away and sees the difference from inside."""
     limits = spec.limits
     uid = random.SystemRandom().choice(_UIDS)
     user = f"uid={uid + 1},gid={uid + 1}"
@@ -378,7 +394,7 @@ def _body(spec: Spec, instance: str, token: bytes) -> dict[str, Any]:
     host = {
         "CapDrop": ["ALL"],
         "CapAdd": ["SETUID", "SETGID", "KILL"],
-        "SecurityOpt": ["no-new-privileges"],
+        "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp}"],
         "ReadonlyRootfs": True,
         "NetworkMode": "none",
         "IpcMode": "private",
@@ -390,6 +406,9 @@ def _body(spec: Spec, instance: str, token: bytes) -> dict[str, Any]:
         "Memory": limits.memory,
         "MemorySwap": limits.memory,
         "PidsLimit": limits.processes,
+        # Not NanoCpus: an engine refuses more of those than it has.
+        "CpuPeriod": 100_000,
+        "CpuQuota": _CORES * 100_000,
         "OomScoreAdj": 500,
         "Ulimits": [
             {"Name": "nofile", "Soft": 1024, "Hard": 1024},

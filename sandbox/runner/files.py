@@ -314,11 +314,16 @@ def _save(channel: Channel, request: dict[str, Any], limit: int) -> dict[str, An
     lost: list[tuple[str, str]] = []
     budget = [_SAVE_ENTRIES]
     root = _root()
+    space = os.statvfs(root)
+    room = space.f_blocks * space.f_frsize
     try:
         for path, info, fd, name in _walk(root, "", _SAVE_DEPTH, budget, hidden=True):
             if path.startswith(".cache/") or "__pycache__" in path.split("/"):
                 continue
             try:
+                if stat.S_ISREG(info.st_mode) and (room := room - info.st_size) < 0:
+                    room += info.st_size
+                    raise Refused("with it the files have more than the workspace could hold again")
                 count += _save_entry(channel, packer, path, info, fd, name, limit)
             except Refused as refusal:
                 lost.append((path, str(refusal)))

@@ -76,7 +76,6 @@ class Supervisor:
         self._scan: tuple[int, Timer] | None = None
         self._scans = 0
         self._entries = bytearray()
-        self._cells = 0
         self._missed = ""
         self._balancing = False
         self._op: tuple[int, str] | None = None
@@ -259,9 +258,8 @@ class Supervisor:
 
     def _hand_over(self, cell: Cell) -> None:
         cell.tries += 1
-        self._cells += 1
-        cell.op_of_kernel = self._cells
-        self._kernel.run(self._cells, {"code": cell.code, "figure": self._figure, "files": cell.files})
+        cell.op_of_kernel = int.from_bytes(os.urandom(4))  # no earlier cell can have guessed it
+        self._kernel.run(cell.op_of_kernel, {"code": cell.code, "figure": self._figure, "files": cell.files})
 
     def _printed(self, stream: str, data: bytes) -> None:
         cell = self._current

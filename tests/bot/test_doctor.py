@@ -121,7 +121,7 @@ async def test_a_missing_image_and_an_unknown_runtime_are_named(tmp_path: Path) 
 
 WEAKER: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "network": (lambda host: host.update(NetworkMode="host"), "it has a network"),
-    "seccomp": (lambda host: host["SecurityOpt"].append("seccomp=unconfined"), "no seccomp filter"),
+    "seccomp": (lambda host: host.update(SecurityOpt=["no-new-privileges", "seccomp=unconfined"]), "no seccomp filter"),
     "new privileges": (lambda host: host.update(SecurityOpt=[]), "the code may gain privileges"),
     "writable": (lambda host: host.update(ReadonlyRootfs=False), "its system is writable"),
     "memory": (lambda host: host.update(Memory=0, MemorySwap=0), "no memory limit"),
@@ -138,8 +138,8 @@ async def test_a_sandbox_that_is_not_confined_is_refused(what: str, tmp_path: Pa
     weaken, words = WEAKER[what]
     sound = docker._body
 
-    def weaker(spec: Spec, instance: str, token: bytes) -> dict[str, Any]:
-        body = sound(spec, instance, token)
+    def weaker(spec: Spec, instance: str, token: bytes, seccomp: str) -> dict[str, Any]:
+        body = sound(spec, instance, token, seccomp)
         weaken(body["HostConfig"])
         body["NetworkDisabled"] = body["HostConfig"]["NetworkMode"] == "none"
         return body
