@@ -412,7 +412,7 @@ class Supervisor:
         number = self._scans
         self._entries.clear()
         self._scan = number, self.reactor.later(_SCAN_SECONDS, lambda: self._scan_done(number, None))
-        self._helper.peer.send(wire.SCAN, number)
+        self._helper.ask(wire.SCAN, number)
 
     def _scan_done(self, number: int, entries: dict[str, list[Any]] | None) -> None:
         if self._scan and self._scan[0] == number:
@@ -447,7 +447,7 @@ class Supervisor:
         if what in ("variables", "save_variables", "load_variables"):
             self._open_kernel_op(frame)
         else:
-            self._helper.peer.send(wire.OPEN, frame.op, frame.payload)
+            self._helper.ask(wire.OPEN, frame.op, frame.payload)
 
     def _open_kernel_op(self, frame: wire.Frame) -> None:
         ours, theirs = socket.socketpair()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from sandbox import Limits, Output, Printed, Session
 from tests.cells import Outcome, run
 
-_TOOLS = """
+TOOLS = """
 import ctypes, errno, os, platform, signal, socket, sys
 _libc = ctypes.CDLL(None, use_errno=True)
 _column = {'x86_64': 0, 'aarch64': 1}[platform.machine()]
@@ -34,7 +34,7 @@ def errno_of(attempt):
 
 async def errors(session: Session, attempts: str) -> dict[str, str]:
     """For each item of `attempts`, a dict of names and expressions without arguments: the error's name, or `allowed`."""
-    outcome = await run(session, _TOOLS + f"\nprint({{name: errno_of(attempt) for name, attempt in ({attempts}).items()}})")
+    outcome = await run(session, TOOLS + f"\nprint({{name: errno_of(attempt) for name, attempt in ({attempts}).items()}})")
     assert outcome.ended.reason == "ok", outcome.outputs
     found: dict[str, str] = ast.literal_eval(outcome.stdout)
     return found

@@ -15,7 +15,7 @@ from sandbox import FileRefused, Limits, Session
 from tests.attacks.attempts import errors, value
 from tests.cells import checkpoint, chunks, get, run
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("attacks: files")]
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 MIB = 1 << 20
 MANY = Limits(seconds=10, files=40)
 

@@ -13,7 +13,7 @@ from tests.attacks.attempts import errors, value
 from tests.attacks.conftest import SPEC
 from tests.cells import checkpoint, from_bytes, run
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("attacks: isolation")]
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def test_59_read_only(session: Session) -> None:

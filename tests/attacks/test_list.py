@@ -10,7 +10,7 @@ ELSEWHERE = {
     42: "flows/test_chat.py::test_nothing_that_is_printed_or_said_pings_anybody",
     43: "sandbox/test_docker.py::test_a_restart_during_a_cell_gets_its_true_end",
     53: "flows/test_page.py::test_hostile_content_runs_nothing",
-    66: "sandbox/test_hardening.py::test_nothing_else_is_asked_of_the_engine",
+    66: "sandbox/test_profile.py::test_nothing_else_is_asked_of_the_engine",
 }
 """Cases that are not code in a sandbox, and the test that covers each."""
 

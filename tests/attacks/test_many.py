@@ -10,7 +10,7 @@ from sandbox.docker import DockerEngine
 from tests.attacks.conftest import SPEC
 from tests.cells import run
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("attacks: many")]
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 AT_ONCE = 20
 ATTACKS = (
     "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",  # 1

@@ -10,7 +10,7 @@ from tests.attacks.attempts import errors
 from tests.attacks.conftest import SHORT
 from tests.cells import Outcome, run
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("attacks: output")]
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
 _FRAMES = r"""
 import os, struct, zlib

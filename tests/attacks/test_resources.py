@@ -7,7 +7,7 @@ from tests.attacks.attempts import during, value
 from tests.attacks.conftest import SHORT
 from tests.cells import checkpoint, chunks, get, run
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("attacks: resources")]
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 PATIENT = Limits(seconds=15, grace=0.3, files=5)
 """For a cell that is stopped from outside, once the neighbour has had its answer."""
 
