@@ -34,8 +34,8 @@ import os, socket
 for i, target in enumerate(('/etc/passwd', '/proc/self/environ', '/proc/1/root', '/dev/zero', '..', '/')):
     os.symlink(target, f'link{i}')
 os.mkfifo('pipe'); socket.socket(socket.AF_UNIX).bind('sock')
-names = ('a\\b', 'C:\\x', 'd\\..\\..\\x', '\\etc\\passwd', 'CON', 'x' * 255, 'new\nline', '\u202etxt.exe', '-rf', '$(id)', "q'\"",
-         'caf\u00e9', 'cafe\u0301')
+names = ('a\\b', 'C:\\x', 'd\\..\\..\\x', '\\etc\\passwd', 'CON', 'x' * 255, 'new\nline', '\u202etxt.exe', '-rf',
+         '$(id)', "q'\"", 'caf\u00e9', 'cafe\u0301')
 for name in names: open(name, 'w').write('z')
 open(b'\xc3.txt', 'w').close()
 len(names)
