@@ -229,7 +229,7 @@ def _available() -> int | None:
 
 
 _PROBE = """
-import errno, json, os, resource, signal, socket
+import ctypes, errno, json, os, resource, signal, socket
 def first(*paths):
     for path in paths:
         if os.path.exists(path):
@@ -250,10 +250,7 @@ def spawned(most):
     children = []
     try:
         while len(children) < most:
-            child = os.fork()
-            if not child:
-                signal.pause()
-            children.append(child)
+            children.append(os.posix_spawn("/bin/sleep", ["sleep", "60"], {}))
     except OSError:
         pass
     for child in children:
@@ -263,11 +260,13 @@ def spawned(most):
 status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
 mounts = {line.split()[1]: line.split()[3].split(",") for line in open("/proc/mounts")}
 print(json.dumps({
-    **{name: status.get(name, "").strip() for name in ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp", "Uid")},
+    **{name: status.get(name, "").strip() for name in ("CapEff", "CapBnd", "Seccomp", "Uid")},
+    "NoNewPrivs": ctypes.CDLL(None).prctl(39, 0, 0, 0, 0),
     "algorithms": error(lambda: socket.socket(38, socket.SOCK_SEQPACKET)), "devices": len(os.listdir("/dev")),
     "spawned": spawned(PROCESSES), "read_only": "ro" in mounts["/"], "network": reaches(),
     "memory": first("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
     "processes": first("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"),
+    "machine": int(open("/proc/meminfo").readline().split()[1]) * 1024,
     "file": resource.getrlimit(resource.RLIMIT_FSIZE)[1], "workspace": size("/workspace"),
 }))
 """
@@ -307,20 +306,21 @@ async def _probe(engine: Engine, spec: Spec) -> str:
 def _broken(seen: Mapping[str, Any], spec: Spec) -> list[str]:
     """What confines the code less than the spec says; each in a few words. Raises ValueError or KeyError for nonsense."""
     limits = spec.limits
-    # gVisor is a kernel of its own, and filters its calls to ours outside of what a process in it sees.
-    gvisor = (spec.runtime or "").startswith("runsc")
+    # gVisor filters its own calls to our kernel, and shows its cgroup's limit as the memory of a machine.
+    memory = seen["machine"] < 2 * limits.memory if spec.gvisor else _holds(seen["memory"], limits.memory)
+    processes = spec.gvisor or _holds(seen["processes"], limits.processes)
     held = {
         "the code has capabilities": int(seen["CapEff"], 16) == 0,
         "the code could get capabilities": int(seen["CapBnd"], 16) | _KEPT_BY_1 == _KEPT_BY_1,
         "it has the machine's devices": seen["devices"] < 30,
-        "the code may gain privileges": seen["NoNewPrivs"] == "1",
+        "the code may gain privileges": seen["NoNewPrivs"] == 1,
         "the code runs as root": "0" not in seen["Uid"].split(),
-        "no seccomp filter": seen["Seccomp"] == "2" or gvisor,
-        "another seccomp filter than Cellmate's": seen["algorithms"] == "EPERM" or gvisor,
+        "no seccomp filter": spec.gvisor or seen["Seccomp"] == "2",
+        "another seccomp filter than Cellmate's": spec.gvisor or seen["algorithms"] == "EPERM",
         "its system is writable": seen["read_only"] is True,
         "it has a network": seen["network"] is False,
-        "no memory limit": _holds(seen["memory"], limits.memory),
-        "no limit on processes": _holds(seen["processes"], limits.processes) and seen["spawned"] < limits.processes,
+        "no memory limit": memory,
+        "no limit on processes": processes and seen["spawned"] < limits.processes,
         "no limit on files": 0 < seen["file"] <= limits.file and seen["workspace"] <= limits.workspace,
     }
     return [what for what, holds in held.items() if not holds]

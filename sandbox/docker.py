@@ -40,6 +40,8 @@ _UIDS = range(10_000, 60_000, 2)
 _INODES = 50_000
 _CORES = 2
 """What one container may take of the machine's processors."""
+_SENTRY_MEMORY, _SENTRY_TASKS = 256 << 20, 256
+"""What gVisor itself may take of a container's memory and processes, and what code may take before PID 1 has seen it."""
 _SECCOMP = Path(__file__).with_name("seccomp.json")
 _SECCOMP_TEXT = json.dumps(json.loads(_SECCOMP.read_bytes()), separators=(",", ":"))
 
@@ -418,12 +420,18 @@ def _body(spec: Spec, instance: str, token: bytes, seccomp: str) -> dict[str, An
         "LogConfig": {"Type": "none"},
         "Init": False,
     }
+    supervisor = ["supervisor", str(uid), str(limits.memory), str(limits.file)]
     if spec.runtime:
         host["Runtime"] = spec.runtime
+    if spec.gvisor:
+        # Our cgroup holds gVisor as a whole, with all that is in it; PID 1 ends only what takes too much.
+        memory = limits.memory + _SENTRY_MEMORY
+        host |= {"Memory": memory, "MemorySwap": memory, "PidsLimit": 4 * limits.processes + _SENTRY_TASKS}
+        supervisor.append(str(limits.processes))
     return {
         "Image": spec.image,
         "Entrypoint": ["python3", "-I", "/opt/cellmate/runner"],
-        "Cmd": ["supervisor", str(uid), str(limits.memory), str(limits.file)],
+        "Cmd": supervisor,
         "User": "0:0",
         "WorkingDir": "/",
         "Hostname": "sandbox",

@@ -20,6 +20,7 @@ from .text import Transcript, clean, human, shorten
 _COALESCE = 0.02
 _SCAN_SECONDS = 10.0
 _FIELD = 64 << 10
+_WATCH = 0.025
 _HAND_OVERS = 5
 """How many kernels may be lost before one begins a cell."""
 _SAID = ("result", "raised", "exit", "interrupted", "figures", "alts", "figure", "notes")
@@ -78,6 +79,7 @@ class Supervisor:
         self._entries = bytearray()
         self._missed = ""
         self._balancing = False
+        self._overrun = False
         self._op: tuple[int, str] | None = None
         self._kernel_op: Peer | None = None
         self._unsent: list[tuple[str, str]] = []
@@ -131,7 +133,8 @@ class Supervisor:
         kernel.control.drain()
         kernel.drain()
         kernel.close()
-        oom = processes.oom_kills() > kernel.oom_kills
+        oom = processes.oom_kills() > kernel.oom_kills or self._overrun
+        self._overrun = False
         if not processes.sweep({1, self._zygote.pid, self._helper.pid}):
             processes.end_all()
         self._close_kernel_op("Python ended while it was at this")
@@ -255,6 +258,17 @@ class Supervisor:
         cell.phase = "running"
         cell.ticks = processes.ticks()
         self._hand_over(cell)
+        if self._limits["watched"]:
+            self._watch_memory(cell)
+
+    def _watch_memory(self, cell: Cell) -> None:
+        """Where no cgroup ends only what takes too much: the kernel goes before the container has to."""
+        if cell is not self._current or cell.phase != "running":
+            return
+        if processes.memory_in_use() > self._limits["memory"]:
+            self._overrun = True
+            self._kernel.signal(signal.SIGKILL)
+        self.reactor.later(_WATCH, lambda: self._watch_memory(cell))
 
     def _hand_over(self, cell: Cell) -> None:
         cell.tries += 1
@@ -540,8 +554,11 @@ def _result(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> None:
-    """`supervisor UID MEMORY FILE`: as root, with SETUID, SETGID and KILL. The first 16 bytes of stdin are the token."""
-    uid, memory, file = (int(argument) for argument in arguments)
+    """`supervisor UID MEMORY FILE [PROCESSES]`: as root, with SETUID, SETGID and KILL. The token is the first 16 bytes of
+    stdin. With PROCESSES it is for us to hold that limit, and the one on memory."""
+    uid, memory, file, *watched = (int(argument) for argument in arguments)
+    for processes_at_most in watched:
+        processes.limit_processes(processes_at_most)
     processes.become_supervisor(uid)
     token = b""
     while len(token) < wire.TOKEN_SIZE:
@@ -549,4 +566,4 @@ def main(arguments: list[str]) -> None:
         if not data:
             return
         token += data
-    Supervisor(uid + 1, {"memory": memory, "file": file}, token).reactor.run()
+    Supervisor(uid + 1, {"memory": memory, "file": file, "watched": len(watched)}, token).reactor.run()

@@ -157,12 +157,13 @@ SEEN = {
     "algorithms": "EPERM",
     "devices": 15,
     "spawned": 120,
-    "NoNewPrivs": "1",
+    "NoNewPrivs": 1,
     "Seccomp": "2",
     "Uid": "10001\t10001\t10001\t10001",
     "read_only": True,
     "network": False,
     "memory": str(512 << 20),
+    "machine": 8 << 30,
     "processes": "128",
     "file": 512 << 20,
     "workspace": 64 << 20,
@@ -176,7 +177,7 @@ SEEN = {
         ({"CapEff": "00000000a80425fb"}, "the code has capabilities"),
         ({"CapBnd": "00000000a80425fb"}, "the code could get capabilities"),
         ({"devices": 200}, "it has the machine's devices"),
-        ({"NoNewPrivs": "0"}, "the code may gain privileges"),
+        ({"NoNewPrivs": 0}, "the code may gain privileges"),
         ({"Seccomp": "0"}, "no seccomp filter"),
         ({"algorithms": None}, "another seccomp filter than Cellmate's"),
         ({"algorithms": "EAFNOSUPPORT"}, "another seccomp filter than Cellmate's"),
@@ -196,7 +197,10 @@ def test_each_line_is_judged_by_itself(change: dict[str, Any], words: str | None
 
 
 def test_gvisors_own_filter_is_outside_of_what_its_processes_see() -> None:
-    assert doctor._broken(SEEN | {"Seccomp": "0", "algorithms": "EAFNOSUPPORT"}, Spec(IMAGE, SPEC.limits, "runsc")) == []
+    inside = SEEN | {"Seccomp": "0", "algorithms": "EAFNOSUPPORT", "memory": None, "processes": None, "machine": 768 << 20}
+    spec = Spec(IMAGE, SPEC.limits, "runsc")
+    assert doctor._broken(inside, spec) == []
+    assert doctor._broken(inside | {"machine": 8 << 30, "spawned": 128}, spec) == ["no memory limit", "no limit on processes"]
 
 
 @pytest.mark.parametrize(
