@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +34,10 @@ _LEAST = 64 * MIB
 """Free bytes below which an answer's files have no room."""
 _ESCAPES = (((1, 1, 12), "CVE-2024-21626"), ((1, 2, 8), "CVE-2025-31133, CVE-2025-52565, CVE-2025-52881"))
 """Escapes from containers, by the first runc without them (runc's security advisories)."""
+_COPYING = (29, 5, 1), "CVE-2026-41567, CVE-2026-42306"
+"""Escapes by copying into containers, by the first Docker Engine without them (its security advisories of May 2026)."""
+_KEPT_BY_1 = 1 << 5 | 1 << 6 | 1 << 7
+"""KILL, SETGID and SETUID, which the supervisor keeps: the most that can be in a sandbox's bounding set."""
 _MARKS = {"ok": "✓", "warn": "!", "fail": "✗"}
 _AGAIN = "Look at what holds it up (`uptime`), or give it longer: cellmate doctor --patience 60"
 
@@ -154,10 +158,10 @@ def _about(about: About, spec: Spec, *, inside: bool) -> list[Finding]:
 
 def _versions(about: About) -> list[Finding]:
     """Versions that are out of care or have known escapes, as far as numbers tell."""
-    found = []
-    if about.name == "Docker Engine" and (0,) < _numbers(about.version) < (23,):
-        said = f"Docker has ended its own care for {about.version} (20.10: December 2023); your distribution may still mend it"
-        found.append(Finding("engine", "warn", said, "sudo apt-get update && sudo apt-get install --only-upgrade docker.io"))
+    found = [
+        Finding("engine", "warn", said, "sudo apt-get update && sudo apt-get install --only-upgrade docker.io")
+        for said in _engine_ails(about)
+    ]
     numbers = _numbers(about.runtime_version)
     known = [names for mended, names in _ESCAPES if about.runtime == "runc" and (0,) < numbers < mended]
     if about.runtime == "runc" and (1, 3) <= numbers < (1, 3, 3):
@@ -167,6 +171,18 @@ def _versions(about: About) -> list[Finding]:
         remedy = "sudo apt-get update && sudo apt-get install --only-upgrade runc; where strangers ask: CELLMATE_RUNTIME=runsc"
         found.append(Finding("runtime", "warn", said, remedy))
     return found
+
+
+def _engine_ails(about: About) -> Iterator[str]:
+    version = _numbers(about.version)
+    if about.name != "Docker Engine" or not version:
+        return
+    if version < (20, 10, 10):
+        yield f"{about.version} refuses the call `clone3` in a way that newer programs do not know: threads may not start"
+    if version < (23,):
+        yield f"Docker has ended its own care for {about.version} (20.10: December 2023); your distribution may still mend it"
+    elif version < _COPYING[0]:
+        yield f"{about.version} has known escapes by `docker cp` ({_COPYING[1]}); Cellmate never copies so, you may"
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -213,7 +229,7 @@ def _available() -> int | None:
 
 
 _PROBE = """
-import json, os, resource, socket
+import ctypes, errno, json, os, resource, signal, socket
 def first(*paths):
     for path in paths:
         if os.path.exists(path):
@@ -225,13 +241,32 @@ def reaches():
     except OSError:
         return False
     return True
+def error(act):
+    try:
+        act()
+    except OSError as problem:
+        return errno.errorcode[problem.errno]
+def spawned(most):
+    children = []
+    try:
+        while len(children) < most:
+            children.append(os.posix_spawn("/bin/sleep", ["sleep", "60"], {}))
+    except OSError:
+        pass
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return len(children)
 status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
 mounts = {line.split()[1]: line.split()[3].split(",") for line in open("/proc/mounts")}
 print(json.dumps({
-    **{name: status.get(name, "").strip() for name in ("CapEff", "NoNewPrivs", "Seccomp", "Uid")},
-    "read_only": "ro" in mounts["/"], "network": reaches(),
+    **{name: status.get(name, "").strip() for name in ("CapEff", "CapBnd", "Seccomp", "Uid")},
+    "NoNewPrivs": ctypes.CDLL(None).prctl(39, 0, 0, 0, 0),
+    "algorithms": error(lambda: socket.socket(38, socket.SOCK_SEQPACKET)), "devices": len(os.listdir("/dev")),
+    "spawned": spawned(PROCESSES), "read_only": "ro" in mounts["/"], "network": reaches(),
     "memory": first("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
     "processes": first("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"),
+    "machine": int(open("/proc/meminfo").readline().split()[1]) * 1024,
     "file": resource.getrlimit(resource.RLIMIT_FSIZE)[1], "workspace": size("/workspace"),
 }))
 """
@@ -261,7 +296,8 @@ async def _probe(engine: Engine, spec: Spec) -> str:
         await session.close()
         session = await engine.session("doctor", spec)
     try:
-        outputs = [output async for output in session.run("doctor", _PROBE)]
+        code = f"PROCESSES = {spec.limits.processes}\n{_PROBE}"
+        outputs = [output async for output in session.run("doctor", code)]
     finally:
         await session.close()
     return "".join(output.text for output in outputs if isinstance(output, Printed) and output.stream == "stdout")
@@ -270,17 +306,21 @@ async def _probe(engine: Engine, spec: Spec) -> str:
 def _broken(seen: Mapping[str, Any], spec: Spec) -> list[str]:
     """What confines the code less than the spec says; each in a few words. Raises ValueError or KeyError for nonsense."""
     limits = spec.limits
-    # gVisor is a kernel of its own, and filters its calls to ours outside of what a process in it sees.
-    filtered = seen["Seccomp"] == "2" or (spec.runtime or "").startswith("runsc")
+    # gVisor filters its own calls to our kernel, and shows its cgroup's limit as the memory of a machine.
+    memory = seen["machine"] < 2 * limits.memory if spec.gvisor else _holds(seen["memory"], limits.memory)
+    processes = spec.gvisor or _holds(seen["processes"], limits.processes)
     held = {
         "the code has capabilities": int(seen["CapEff"], 16) == 0,
-        "the code may gain privileges": seen["NoNewPrivs"] == "1",
+        "the code could get capabilities": int(seen["CapBnd"], 16) | _KEPT_BY_1 == _KEPT_BY_1,
+        "it has the machine's devices": seen["devices"] < 30,
+        "the code may gain privileges": seen["NoNewPrivs"] == 1,
         "the code runs as root": "0" not in seen["Uid"].split(),
-        "no seccomp filter": filtered,
+        "no seccomp filter": spec.gvisor or seen["Seccomp"] == "2",
+        "another seccomp filter than Cellmate's": spec.gvisor or seen["algorithms"] == "EPERM",
         "its system is writable": seen["read_only"] is True,
         "it has a network": seen["network"] is False,
-        "no memory limit": _holds(seen["memory"], limits.memory),
-        "no limit on processes": _holds(seen["processes"], limits.processes),
+        "no memory limit": memory,
+        "no limit on processes": processes and seen["spawned"] < limits.processes,
         "no limit on files": 0 < seen["file"] <= limits.file and seen["workspace"] <= limits.workspace,
     }
     return [what for what, holds in held.items() if not holds]

@@ -48,6 +48,11 @@ class Spec:
     runtime: str | None = None
     """An OCI runtime's name as the engine knows it (`runsc`); None is the engine's default."""
 
+    @property
+    def gvisor(self) -> bool:
+        """The runtime is gVisor: a kernel of its own between the code and the machine's."""
+        return (self.runtime or "").startswith("runsc")
+
 
 @dataclass(frozen=True, slots=True)
 class File:

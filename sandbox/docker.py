@@ -4,6 +4,7 @@ Nothing but create, start, attach, inspect, list, pause, unpause and delete is u
 """
 
 import asyncio
+import json
 import logging
 import os
 import random
@@ -40,6 +41,12 @@ _UIDS = range(10_000, 60_000, 2)
 _INODES = 50_000
 _WAITING = 128 << 20
 """Bytes that a container which waits in the pool is reckoned to use."""
+_CORES = 2
+"""What one container may take of the machine's processors."""
+_SENTRY_MEMORY, _SENTRY_TASKS = 256 << 20, 256
+"""What gVisor itself may take of a container's memory and processes, and what code may take before PID 1 has seen it."""
+_SECCOMP = Path(__file__).with_name("seccomp.json")
+_SECCOMP_TEXT = json.dumps(json.loads(_SECCOMP.read_bytes()), separators=(",", ":"))
 
 _FAILURES = (aiodocker.DockerError, aiohttp.ClientError, OSError, TimeoutError)
 
@@ -156,6 +163,7 @@ class DockerEngine:
         self._keys: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reconciling = asyncio.Lock()
         self._reconciled = False
+        self._filter: str | None = None
 
     # -- the port
 
@@ -321,7 +329,8 @@ class DockerEngine:
         async with _down(self._address):
             try:
                 async with asyncio.timeout(_CALL):
-                    made = await self._docker.containers.create(_body(spec, self._instance, token))
+                    body = _body(spec, self._instance, token, await self._seccomp())
+                    made = await self._docker.containers.create(body)
             except aiodocker.DockerError as error:
                 if error.status == 404:
                     raise _no_image(spec.image) from error
@@ -344,6 +353,14 @@ class DockerEngine:
                 raise SandboxDown(f"A container of the image {self._spec.image!r} ended while it was made ready.") from error
             raise
         return container
+
+    async def _seccomp(self) -> str:
+        """Our profile as this engine takes it: Docker its text, Podman the path of a file on its own machine."""
+        if self._filter is None:
+            parts = (await self._docker.version()).get("Components") or ()
+            podman = any(part.get("Name") == "Podman Engine" for part in parts)
+            self._filter = str(_SECCOMP) if podman else _SECCOMP_TEXT
+        return self._filter
 
     async def _start(self, id: str, spec: Spec, token: bytes) -> Container:
         """Attach first, or the first words are lost."""
@@ -431,8 +448,9 @@ class DockerEngine:
             await container.link.close()
 
 
-def _body(spec: Spec, instance: str, token: bytes) -> dict[str, Any]:
-    """The container: everything that confines it is here and nowhere else."""
+def _body(spec: Spec, instance: str, token: bytes, seccomp: str) -> dict[str, Any]:
+    """The container: everything that confines it is here and nowhere else. What each line holds back is in
+    `tests/sandbox/test_hardening.py`, which takes every one away and sees the difference from inside."""
     limits = spec.limits
     uid = random.SystemRandom().choice(_UIDS)
     user = f"uid={uid + 1},gid={uid + 1}"
@@ -440,7 +458,7 @@ def _body(spec: Spec, instance: str, token: bytes) -> dict[str, Any]:
     host = {
         "CapDrop": ["ALL"],
         "CapAdd": ["SETUID", "SETGID", "KILL"],
-        "SecurityOpt": ["no-new-privileges"],
+        "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp}"],
         "ReadonlyRootfs": True,
         "NetworkMode": "none",
         "IpcMode": "private",
@@ -452,6 +470,9 @@ def _body(spec: Spec, instance: str, token: bytes) -> dict[str, Any]:
         "Memory": limits.memory,
         "MemorySwap": limits.memory,
         "PidsLimit": limits.processes,
+        # Not NanoCpus: an engine refuses more of those than it has.
+        "CpuPeriod": 100_000,
+        "CpuQuota": _CORES * 100_000,
         "OomScoreAdj": 500,
         "Ulimits": [
             {"Name": "nofile", "Soft": 1024, "Hard": 1024},
@@ -461,12 +482,18 @@ def _body(spec: Spec, instance: str, token: bytes) -> dict[str, Any]:
         "LogConfig": {"Type": "none"},
         "Init": False,
     }
+    supervisor = ["supervisor", str(uid), str(limits.memory), str(limits.file)]
     if spec.runtime:
         host["Runtime"] = spec.runtime
+    if spec.gvisor:
+        # Our cgroup holds gVisor as a whole, with all that is in it; PID 1 ends only what takes too much.
+        memory = limits.memory + _SENTRY_MEMORY
+        host |= {"Memory": memory, "MemorySwap": memory, "PidsLimit": 4 * limits.processes + _SENTRY_TASKS}
+        supervisor.append(str(limits.processes))
     return {
         "Image": spec.image,
         "Entrypoint": ["python3", "-I", "/opt/cellmate/runner"],
-        "Cmd": ["supervisor", str(uid), str(limits.memory), str(limits.file)],
+        "Cmd": supervisor,
         "User": "0:0",
         "WorkingDir": "/",
         "Hostname": "sandbox",

@@ -57,6 +57,12 @@ class Helper:
         if again:
             self._gone()
 
+    def ask(self, type: int, op: int, payload: bytes = b"") -> None:
+        """Send it a request; code may have stopped it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
+        self.peer.send(type, op, payload)
+
     def end(self) -> None:
         """Kill it; the reaper starts another."""
         with contextlib.suppress(ProcessLookupError):

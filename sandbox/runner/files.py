@@ -258,7 +258,7 @@ def _refuse_what_cannot_fit(name: str, size: int, limit: int) -> None:
     if size > free:
         whole = human(space.f_blocks * space.f_frsize)
         raise Refused(f"{name} does not fit: it has {human(size)}, and {human(free)} of the workspace's {whole} are free.")
-    if space.f_favail < 2:
+    if space.f_files and space.f_favail < 2:  # gVisor does not count them
         raise Refused(f"{name} does not fit: the workspace holds as many files as it can; delete some.")
 
 
@@ -328,11 +328,16 @@ def _save(channel: Channel, request: dict[str, Any], limit: int) -> dict[str, An
     lost: list[tuple[str, str]] = []
     budget = [_SAVE_ENTRIES]
     root = _root()
+    space = os.statvfs(root)
+    room = space.f_blocks * space.f_frsize
     try:
         for path, info, fd, name in _walk(root, "", _SAVE_DEPTH, budget, hidden=True):
             if path.startswith(".cache/") or "__pycache__" in path.split("/"):
                 continue
             try:
+                if stat.S_ISREG(info.st_mode) and (room := room - info.st_size) < 0:
+                    room += info.st_size
+                    raise Refused("with it the files have more than the workspace could hold again")
                 count += _save_entry(pieces, path, info, fd, name, limit)
             except Refused as refusal:
                 lost.append((path, str(refusal)))

@@ -23,6 +23,7 @@ _PROGRESS = 0.2
 """Seconds between two words on how far a cell is."""
 _SCAN_SECONDS = 10.0
 _FIELD = 64 << 10
+_WATCH = 0.025
 _HAND_OVERS = 5
 """How many kernels may be lost before one begins a cell."""
 _SAID = ("result", "raised", "exit", "interrupted", "figures", "alts", "figure", "notes")
@@ -88,9 +89,9 @@ class Supervisor:
         self._entries = bytearray()
         self._files: dict[str, list[Any]] | None = {}
         """The workspace as it was last handed out; None when somebody else has written to it since."""
-        self._cells = 0
         self._missed = ""
         self._balancing = False
+        self._overrun = False
         self._op: tuple[int, str] | None = None
         self._kernel_op: Peer | None = None
         self._unsent: list[tuple[str, str]] = []
@@ -157,7 +158,8 @@ class Supervisor:
         kernel.control.drain()
         kernel.drain()
         kernel.close()
-        oom = processes.oom_kills() > kernel.oom_kills
+        oom = processes.oom_kills() > kernel.oom_kills or self._overrun
+        self._overrun = False
         if not processes.sweep({1, self._zygote.pid, self._helper.pid}):
             processes.end_all()
         self._close_kernel_op("Python ended while it was at this")
@@ -301,6 +303,17 @@ class Supervisor:
         cell.phase = "running"
         cell.ticks = processes.ticks()
         self._begin_waiting()
+        if self._limits["watched"]:
+            self._watch_memory(cell)
+
+    def _watch_memory(self, cell: Cell) -> None:
+        """Where no cgroup ends only what takes too much: the kernel goes before the container has to."""
+        if cell is not self._current or cell.phase != "running":
+            return
+        if processes.memory_in_use() > self._limits["memory"]:
+            self._overrun = True
+            self._kernel.signal(signal.SIGKILL)
+        self.reactor.later(_WATCH, lambda: self._watch_memory(cell))
 
     @property
     def _running(self) -> Cell | None:
@@ -318,9 +331,8 @@ class Supervisor:
 
     def _hand_over(self, cell: Cell) -> None:
         cell.tries += 1
-        self._cells += 1
-        cell.op_of_kernel = self._cells
-        self._kernel.run(self._cells, {"code": cell.code, "figure": self._figure, "files": cell.files})
+        cell.op_of_kernel = int.from_bytes(os.urandom(4))  # no earlier cell can have guessed it
+        self._kernel.run(cell.op_of_kernel, {"code": cell.code, "figure": self._figure, "files": cell.files})
 
     def _printed(self, stream: str, data: bytes) -> None:
         cell = self._current
@@ -495,7 +507,7 @@ class Supervisor:
         self._entries.clear()
         self._scan = number, self.reactor.later(_SCAN_SECONDS, lambda: self._scan_done(number, None))
         self._asked = b"" if heads is None else wire.pack({"heads": heads})
-        self._helper.peer.send(wire.SCAN, number, self._asked)
+        self._helper.ask(wire.SCAN, number, self._asked)
 
     def _scan_done(self, number: int, entries: dict[str, list[Any]] | None) -> None:
         if self._scan and self._scan[0] == number:
@@ -532,7 +544,7 @@ class Supervisor:
         else:
             if what in ("put", "load_files"):
                 self._files = None
-            self._helper.peer.send(wire.OPEN, frame.op, frame.payload)
+            self._helper.ask(wire.OPEN, frame.op, frame.payload)
 
     def _open_kernel_op(self, frame: wire.Frame) -> None:
         self._kernel.fresh = False
@@ -620,16 +632,20 @@ def _result(value: dict[str, Any]) -> dict[str, Any]:
     table = value.get("table")
     if not isinstance(table, dict):
         return {"text": _text(value.get("text")), "table": None}
-    columns = [_text(column, 200) for column in _list(table.get("columns"))[:21]]
+    columns, types = ([_text(item, 200) for item in _list(table.get(name))[:21]] for name in ("columns", "types"))
     rows = [[_text(item, 200) for item in _list(row)[:21]] for row in _list(table.get("rows"))[:20]]
     total = table.get("total")
-    shape = {"columns": columns, "rows": rows, "total": total if isinstance(total, int) and 0 <= total < 1 << 62 else len(rows)}
+    known = isinstance(total, int) and 0 <= total < 1 << 62
+    shape = {"columns": columns, "types": types, "rows": rows, "total": total if known else len(rows)}
     return {"text": _text(value.get("text")), "table": shape}
 
 
 def main(arguments: list[str]) -> None:
-    """`supervisor UID MEMORY FILE`: as root, with SETUID, SETGID and KILL. The first 16 bytes of stdin are the token."""
-    uid, memory, file = (int(argument) for argument in arguments)
+    """`supervisor UID MEMORY FILE [PROCESSES]`: as root, with SETUID, SETGID and KILL. The token is the first 16 bytes of
+    stdin. With PROCESSES it is for us to hold that limit, and the one on memory."""
+    uid, memory, file, *watched = (int(argument) for argument in arguments)
+    for processes_at_most in watched:
+        processes.limit_processes(processes_at_most)
     for stream in (0, 1):
         with contextlib.suppress(OSError):
             fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, wire.WINDOW)  # fewer turns for large files
@@ -640,4 +656,4 @@ def main(arguments: list[str]) -> None:
         if not data:
             return
         token += data
-    Supervisor(uid + 1, {"memory": memory, "file": file}, token).reactor.run()
+    Supervisor(uid + 1, {"memory": memory, "file": file, "watched": len(watched)}, token).reactor.run()

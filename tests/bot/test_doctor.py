@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ SPEC = Spec(IMAGE, Limits(memory=512 << 20, workspace=64 << 20))
 SOUND = About(
     address="unix:///run/docker.sock",
     name="Docker Engine",
-    version="29.0.1",
+    version="29.5.1",
     runtime="runc",
     runtime_version="1.3.3",
     runtimes=("runc", "runsc"),
@@ -119,14 +119,15 @@ async def test_a_missing_image_and_an_unknown_runtime_are_named(tmp_path: Path) 
     assert "not tried" in found["sandbox"][0].said
 
 
-WEAKER: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "network": (lambda host: host.update(NetworkMode="host"), "it has a network"),
-    "seccomp": (lambda host: host["SecurityOpt"].append("seccomp=unconfined"), "no seccomp filter"),
-    "new privileges": (lambda host: host.update(SecurityOpt=[]), "the code may gain privileges"),
-    "writable": (lambda host: host.update(ReadonlyRootfs=False), "its system is writable"),
-    "memory": (lambda host: host.update(Memory=0, MemorySwap=0), "no memory limit"),
-    "processes": (lambda host: host.update(PidsLimit=-1), "no limit on processes"),
-    "file size": (lambda host: host.update(Ulimits=[]), "no limit on files"),
+MANY = [{"PathOnHost": "/dev/zero", "PathInContainer": f"/dev/extra{i}", "CgroupPermissions": "r"} for i in range(30)]
+WEAKER: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "as a privileged one": (  # not with `Privileged`: the engine's own machine may lack some of what that gives
+        {"CapDrop": [], "Devices": MANY, "SecurityOpt": ["seccomp=unconfined"], "NetworkMode": "host", "ReadonlyRootfs": False}
+        | {"Memory": 0, "MemorySwap": 0, "PidsLimit": -1, "Ulimits": []},
+        {"it has a network", "no seccomp filter", "the code may gain privileges", "its system is writable", "no memory limit"}
+        | {"no limit on processes", "no limit on files", "the code could get capabilities", "it has the machine's devices"},
+    ),
+    "with the engine's own filter": ({"SecurityOpt": ["no-new-privileges"]}, {"another seccomp filter than Cellmate's"}),
 }
 
 
@@ -134,29 +135,35 @@ WEAKER: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 @pytest.mark.usefixtures("real_engine")
 @pytest.mark.parametrize("what", sorted(WEAKER))
 async def test_a_sandbox_that_is_not_confined_is_refused(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real container with one protection taken away."""
-    weaken, words = WEAKER[what]
+    """A real container with some of its protection taken away."""
+    changes, words = WEAKER[what]
     sound = docker._body
 
-    def weaker(spec: Spec, instance: str, token: bytes) -> dict[str, Any]:
-        body = sound(spec, instance, token)
-        weaken(body["HostConfig"])
+    def weaker(spec: Spec, instance: str, token: bytes, seccomp: str) -> dict[str, Any]:
+        body = sound(spec, instance, token, seccomp)
+        body["HostConfig"] |= changes
         body["NetworkDisabled"] = body["HostConfig"]["NetworkMode"] == "none"
         return body
 
     monkeypatch.setattr(docker, "_body", weaker)
     found = await diagnosed(settings(tmp_path / "home"))
-    assert found["sandbox"][0].state == "fail" and words in found["sandbox"][0].said, found["sandbox"]
+    assert found["sandbox"][0].state == "fail"
+    assert words <= set(found["sandbox"][0].said.partition(": ")[2].split(", ")), found["sandbox"]
 
 
 SEEN = {
     "CapEff": "0000000000000000",
-    "NoNewPrivs": "1",
+    "CapBnd": "00000000000000e0",
+    "algorithms": "EPERM",
+    "devices": 15,
+    "spawned": 120,
+    "NoNewPrivs": 1,
     "Seccomp": "2",
     "Uid": "10001\t10001\t10001\t10001",
     "read_only": True,
     "network": False,
     "memory": str(512 << 20),
+    "machine": 8 << 30,
     "processes": "128",
     "file": 512 << 20,
     "workspace": 64 << 20,
@@ -168,6 +175,15 @@ SEEN = {
     [
         ({}, None),
         ({"CapEff": "00000000a80425fb"}, "the code has capabilities"),
+        ({"CapBnd": "00000000a80425fb"}, "the code could get capabilities"),
+        ({"devices": 200}, "it has the machine's devices"),
+        ({"NoNewPrivs": 0}, "the code may gain privileges"),
+        ({"Seccomp": "0"}, "no seccomp filter"),
+        ({"algorithms": None}, "another seccomp filter than Cellmate's"),
+        ({"algorithms": "EAFNOSUPPORT"}, "another seccomp filter than Cellmate's"),
+        ({"read_only": False}, "its system is writable"),
+        ({"processes": "max"}, "no limit on processes"),
+        ({"spawned": 128}, "no limit on processes"),
         ({"Uid": "0 0 0 0"}, "the code runs as root"),
         ({"network": True}, "it has a network"),
         ({"memory": "max"}, "no memory limit"),
@@ -181,20 +197,25 @@ def test_each_line_is_judged_by_itself(change: dict[str, Any], words: str | None
 
 
 def test_gvisors_own_filter_is_outside_of_what_its_processes_see() -> None:
-    assert doctor._broken(SEEN | {"Seccomp": "0"}, Spec(IMAGE, SPEC.limits, "runsc")) == []
+    inside = SEEN | {"Seccomp": "0", "algorithms": "EAFNOSUPPORT", "memory": None, "processes": None, "machine": 768 << 20}
+    spec = Spec(IMAGE, SPEC.limits, "runsc")
+    assert doctor._broken(inside, spec) == []
+    assert doctor._broken(inside | {"machine": 8 << 30, "spawned": 128}, spec) == ["no memory limit", "no limit on processes"]
 
 
 @pytest.mark.parametrize(
     ("changes", "inside", "state", "words"),
     [
-        ({}, False, "ok", "Docker Engine 29.0.1 at unix:///run/docker.sock"),
+        ({}, False, "ok", "Docker Engine 29.5.1 at unix:///run/docker.sock"),
         ({"version": "20.10.24+dfsg1"}, False, "warn", "Docker has ended its own care for 20.10.24+dfsg1"),
+        ({"version": "20.10.9"}, False, "warn", "threads may not start"),
+        ({"version": "28.2.2"}, False, "warn", "known escapes by `docker cp`"),
         ({"runtime_version": "1.1.5+ds1"}, False, "warn", "CVE-2024-21626, CVE-2025-31133"),
         ({"runtime_version": "1.2.7"}, False, "warn", "mended them: CVE-2025-31133"),
         ({"runtime_version": "1.3.2"}, False, "warn", "CVE-2025-31133"),
-        ({"runtime_version": "1.2.8"}, False, "ok", "29.0.1"),
-        ({"runtime_version": ""}, False, "ok", "29.0.1"),
-        ({"runtime": "runsc", "runtime_version": "1.1.5"}, False, "ok", "29.0.1"),
+        ({"runtime_version": "1.2.8"}, False, "ok", "29.5.1"),
+        ({"runtime_version": ""}, False, "ok", "29.5.1"),
+        ({"runtime": "runsc", "runtime_version": "1.1.5"}, False, "ok", "29.5.1"),
         ({"name": "Podman Engine", "version": "4.3.1"}, False, "ok", "Podman Engine 4.3.1"),
         ({}, True, "warn", "inside the bot's own container"),
         ({"address": "tcp://10.0.0.1:2375"}, True, "warn", "is not encrypted"),

@@ -2,19 +2,25 @@
 
 import json
 import math
+import random
+import struct
+import tracemalloc
 from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench import fuzz
 from sandbox import Ended, Printed
 from sandbox import frames as host
 from sandbox.frames import Frames, ProtocolError
 from sandbox.runner import wire
 
 TOKEN = bytes(range(16))
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
 OTHER = b"\xff" * 16
 kinds = st.sampled_from(sorted(wire.TYPES))
 frames = st.builds(wire.Frame, kinds, st.integers(0, 2**32 - 1), st.binary(max_size=300))
@@ -30,6 +36,7 @@ def _encode(items: list[wire.Frame]) -> bytes:
 
 
 @given(st.lists(frames, max_size=8), st.lists(st.integers(1, 200), min_size=1, max_size=20))
+@UNTIMED
 def test_frames_survive_any_cut(items: list[wire.Frame], cuts: list[int]) -> None:
     data, parser, got, at = _encode(items), wire.Parser(TOKEN), [], 0
     for number in range(len(data) + 1):
@@ -42,6 +49,7 @@ def test_frames_survive_any_cut(items: list[wire.Frame], cuts: list[int]) -> Non
 
 
 @given(st.binary(max_size=2000), st.lists(st.integers(1, 400), max_size=5))
+@UNTIMED
 def test_noise_gives_nothing_and_raises_nothing(noise: bytes, cuts: list[int]) -> None:
     parser = wire.Parser(OTHER)
     for size in [*cuts, len(noise)]:
@@ -50,6 +58,7 @@ def test_noise_gives_nothing_and_raises_nothing(noise: bytes, cuts: list[int]) -
 
 
 @given(frames, frames, st.data())
+@UNTIMED
 def test_after_a_cut_frame_and_padding_the_next_is_read(first: wire.Frame, second: wire.Frame, data: st.DataObject) -> None:
     whole = wire.encode(TOKEN, *first)
     cut = data.draw(st.integers(0, len(whole) - 1))
@@ -60,6 +69,7 @@ def test_after_a_cut_frame_and_padding_the_next_is_read(first: wire.Frame, secon
 
 
 @given(frames, st.data())
+@UNTIMED
 def test_a_flipped_bit_is_noticed(frame: wire.Frame, data: st.DataObject) -> None:
     whole = bytearray(wire.encode(TOKEN, *frame))
     bit = data.draw(st.integers(0, len(whole) * 8 - 1))
@@ -70,18 +80,58 @@ def test_a_flipped_bit_is_noticed(frame: wire.Frame, data: st.DataObject) -> Non
 
 
 @given(frames)
+@UNTIMED
 def test_a_frame_inside_a_payload_is_only_payload(inner: wire.Frame) -> None:
     outer = wire.Frame(wire.DATA, 1, wire.encode(TOKEN, *inner))
     assert list(wire.Parser(TOKEN).feed(wire.encode(TOKEN, *outer))) == [outer]
 
 
 @given(st.integers(0, 40))
-@settings(max_examples=20)
+@settings(UNTIMED, max_examples=20)
 def test_memory_is_bounded(count: int) -> None:
     parser = wire.Parser(TOKEN)
     for _ in range(count):
         list(parser.feed(TOKEN + bytes([wire.DATA]) + b"\xff" * 12 + b"z" * (256 << 10)))
     assert len(parser._buffer) <= wire.PREFIX + wire.MAX_PAYLOAD + (512 << 10)
+
+
+@given(st.lists(st.sampled_from(list(range(len(fuzz.KINDS)))), min_size=1, max_size=10), st.integers(0, 2**32))
+@settings(UNTIMED, max_examples=50)
+def test_what_no_sandbox_sends_costs_little_and_raises_nothing(kinds: list[int], seed: int) -> None:
+    """A few of the million inputs of `bench/fuzz`, whose findings are what it prints."""
+    tally, rng = fuzz.Tally(), random.Random(seed)
+    tracemalloc.start()
+    try:
+        for kind in kinds:
+            fuzz.stream(fuzz.KINDS[kind], 5, rng, tally)
+    finally:
+        tracemalloc.stop()
+    assert tally.inputs == 5 * len(kinds) and not tally.findings, tally.findings
+
+
+def test_a_length_that_is_only_claimed_takes_no_memory() -> None:
+    claimed = TOKEN + struct.pack(">BII", wire.DATA, 1, wire.MAX_PAYLOAD) + bytes(4)
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            assert list(Frames(TOKEN).feed(claimed)) == []
+        assert tracemalloc.get_traced_memory()[1] < 64 << 10
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_finding_of_the_fuzzer_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sees an exception that is not `ProtocolError`, and memory that one input takes."""
+    tally = fuzz.Tally()
+    tracemalloc.start()
+    try:
+        monkeypatch.setattr(host, "state", lambda payload: dict[str, int]()["missing"])
+        fuzz.feed(Frames(TOKEN), wire.encode(TOKEN, wire.STATE, 0, b"{}"), tally)
+        monkeypatch.setattr(host, "state", lambda payload: bytes(2 << 20))
+        fuzz.feed(Frames(TOKEN), wire.encode(TOKEN, wire.STATE, 0, b"{}"), tally)
+    finally:
+        tracemalloc.stop()
+    assert "KeyError" in tally.findings[0] and "bytes for" in tally.findings[1]
 
 
 def test_a_payload_over_the_limit_is_not_sent() -> None:
@@ -96,19 +146,20 @@ def test_what_a_sandbox_does_not_send_is_dropped() -> None:
 
 def _try(payload: bytes) -> None:
     """Every reader either understands or raises ProtocolError."""
-    for read in (host.output, host.state, host.elapsed, host.json_object):
+    for read in (host.output, host.state, host.elapsed, host.json_object, lambda payload: host.count(payload, "bytes")):
         with suppress(ProtocolError):
             read(payload)
     try:
         value = host.json_object(payload)
     except ProtocolError:
         return
-    for reader in (host.files, host.variables, host.losses):
+    for reader in (host.files, host.variables, host.losses, lambda value: host.names(value, "plan")):
         with suppress(ProtocolError):
             reader(value)
 
 
 @given(st.binary(max_size=400))
+@UNTIMED
 def test_any_bytes_are_understood_or_refused(payload: bytes) -> None:
     _try(payload)
 
@@ -148,11 +199,15 @@ def test_any_bytes_are_understood_or_refused(payload: bytes) -> None:
                 "elapsed",
                 "files",
                 "variables",
+                "bytes",
+                "plan",
+                "lost",
             ]
         ),
         values | st.sampled_from(["started", "printed", "progress", "result", "raised", "made", "ended", "ok"]),
     )
 )
+@UNTIMED
 def test_any_json_is_understood_or_refused(value: dict[str, Any]) -> None:
     _try(json.dumps(value).encode())
 
