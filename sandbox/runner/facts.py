@@ -60,6 +60,46 @@ def describe(figure: Any) -> tuple[str, str]:
     return _line(". ".join(alt) or "Figure", _ALT), _line(". ".join(full), _FACTS)
 
 
+def describe_plotly(figure: Any) -> tuple[str, str]:
+    """The same of a plotly figure, from its traces; never raises."""
+    heading, series = "Interactive chart", []
+    with suppress(Exception):
+        layout, traces = figure.layout, figure.data[:_SERIES]
+        heading = f"Interactive {'/'.join(dict.fromkeys(trace.type for trace in traces))} chart"
+        heading += f" '{layout.title.text}'" if layout.title.text else ""
+        labels = [
+            f"{letter} {axis.title.text}" for letter, axis in (("x", layout.xaxis), ("y", layout.yaxis)) if axis.title.text
+        ]
+        names = [str(trace.name) for trace in traces if trace.name] if len(traces) > 1 else []
+        said = ([", ".join(labels)] if labels else []) + ([f"series {', '.join(names)}"] if names else [])
+        heading += f": {'; '.join(said)}" if said else ""
+        series = [item for trace in traces for item in _trace(trace, str(trace.name or "") if names else "")]
+    short = [item.short for item in series[:_NAMED_IN_ALT]] + ["…"] * (len(series) > _NAMED_IN_ALT)
+    return _line("; ".join([heading, *short]), _ALT), _line(". ".join([heading, *(item.full for item in series)]), _FACTS)
+
+
+def _trace(trace: Any, name: str) -> Iterator[Series]:
+    """A series from its values and their places; of a trace of another shape (a map, a surface) nothing is said."""
+    numpy = sys.modules["numpy"]
+    x, y, z, labels, shares = (getattr(trace, name, None) for name in ("x", "y", "z", "labels", "values"))
+    if z is not None:
+        return
+    places, values = (labels, shares) if shares is not None else (x, y)
+    if getattr(trace, "orientation", None) == "h":
+        places, values = values, places
+    with suppress(TypeError, ValueError):
+        height = numpy.asarray(values, dtype=float)
+        if height.ndim == 1 and numpy.isfinite(height).any():
+            ends = (int(numpy.nanargmin(height)), int(numpy.nanargmax(height)))
+            low, high = (f"{_number(height[end])} at {_place(end if places is None else places[end])}" for end in ends)
+            extremes = f"lowest {low}, highest {high}"
+            yield Series(f"{name} {extremes}".strip(), _full(name, f"{height.size:,} points, {extremes}"))
+
+
+def _place(value: Any) -> str:
+    return re.sub(r"T00:00:00(\.0+)?$", "", str(value))
+
+
 def _line(text: str, limit: int) -> str:
     flat = re.sub(r"\s+", " ", text)
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"

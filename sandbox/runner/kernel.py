@@ -21,7 +21,7 @@ from IPython.display import display
 from IPython.lib.pretty import pretty
 from traitlets.config import Config
 
-from . import checkpoint, figures, libraries, missing, tables, wire
+from . import checkpoint, displayed, figures, libraries, missing, tables, wire
 from .text import shorten
 
 _TEXT = 32 << 10
@@ -87,6 +87,7 @@ class Shell:
         builtins.input = _no_input
         vars(builtins).update(exit=_leave, quit=_leave)
         figures.install()
+        displayed.install(self._shell.display_formatter)
         checkpoint.namespace = self._ns
 
     def warm_up(self) -> None:

@@ -618,10 +618,11 @@ def _result(value: dict[str, Any]) -> dict[str, Any]:
     table = value.get("table")
     if not isinstance(table, dict):
         return {"text": _text(value.get("text")), "table": None}
-    columns = [_text(column, 200) for column in _list(table.get("columns"))[:21]]
+    columns, types = ([_text(item, 200) for item in _list(table.get(name))[:21]] for name in ("columns", "types"))
     rows = [[_text(item, 200) for item in _list(row)[:21]] for row in _list(table.get("rows"))[:20]]
     total = table.get("total")
-    shape = {"columns": columns, "rows": rows, "total": total if isinstance(total, int) and 0 <= total < 1 << 62 else len(rows)}
+    known = isinstance(total, int) and 0 <= total < 1 << 62
+    shape = {"columns": columns, "types": types, "rows": rows, "total": total if known else len(rows)}
     return {"text": _text(value.get("text")), "table": shape}
 
 

@@ -15,10 +15,12 @@ def table(value: Any) -> dict[str, Any] | None:
     head = frame.iloc[:_ROWS, :_COLUMNS]
     numbered = type(frame.index).__name__ == "RangeIndex" and frame.index.name is None
     names = [] if numbered else [_cell(name) if name is not None else "" for name in [_index_name(frame.index)]]
+    types = ([] if numbered else [str(frame.index.dtype)]) + [str(dtype) for dtype in head.dtypes]
     rows = []
     for label, row in zip(head.index, head.itertuples(index=False, name=None), strict=True):
         rows.append(([] if numbered else [_cell(label)]) + [_cell(item) for item in row])
-    return {"columns": names + [_cell(name) for name in head.columns], "rows": rows, "total": len(frame)}
+    columns = names + [_cell(name) for name in head.columns]
+    return {"columns": columns, "types": types, "rows": rows, "total": len(frame)}
 
 
 def text(value: Any) -> str:

@@ -178,3 +178,50 @@ time.sleep(0.5)
     told = [output.fraction for output in outcome.outputs if isinstance(output, Progress)]
     assert told and told[-1] == 1.0
     assert len(told) <= outcome.ended.seconds / 0.2 + 1
+
+
+# -- what is displayed
+
+
+async def test_what_ipython_displays_becomes_files_or_text(session: Session) -> None:
+    code = """
+from IPython.display import HTML, JSON, SVG, Audio, Image, Latex, Markdown, Video
+from PIL import Image as Picture
+Picture.new('RGB', (4, 4)).save('/tmp/p.jpg')
+display(Audio(np.sin(np.arange(800)), rate=8000), HTML('<b>bold</b>'), SVG('<svg xmlns="http://www.w3.org/2000/svg"/>'))
+display(Markdown('**mark**'), Latex('$x^2$'), JSON({'a': [1]}), Image('/tmp/p.jpg'), Video(url='http://example.org/v.mp4'))
+Video('v.mp4')
+"""
+    before = {file.name for file in await session.list()}
+    outcome = await run(session, code)
+    kinds = [file.media_type for file in outcome.files]
+    assert "v.mp4" in before and outcome.names[-1] == "v.mp4"  # the one that was there, not a copy
+    assert kinds == ["audio/wav", "text/html", "image/svg+xml", "image/jpeg", "video/mp4"]
+    assert outcome.stdout.startswith('**mark**\n$x^2$\n{\n "a": [\n  1\n ]\n}\n<IPython.core.display.Video object>')
+    assert outcome.result is None
+
+
+async def test_a_table_says_what_its_columns_hold(session: Session) -> None:
+    await run(session, "df = pd.DataFrame({'n': [1, 2], 'x': [0.5, None], 't': pd.to_datetime(['2026-01-01'] * 2)})")
+    result = (await run(session, "df.set_index(pd.Index([7, 8], name='id'))")).result
+    assert result is not None and result.table is not None
+    assert result.table.columns == ("id", "n", "x", "t")
+    assert result.table.types == ("int64", "int64", "float64", "datetime64[us]")
+
+
+async def test_plotly_charts_are_told_by_their_extremes(session: Session) -> None:
+    code = """
+import plotly.express as px, plotly.graph_objects as go
+df = pd.DataFrame({'day': pd.date_range('2026-01-01', periods=4), 'sales': [3, 9, 1, 4], 'shop': list('aabb')})
+px.line(df, x='day', y='sales', color='shop', title='Sales').show()
+go.Figure(go.Bar(y=['p', 'q'], x=[5, 2], orientation='h')).show()
+go.Figure(go.Pie(labels=['r', 's'], values=[1, 2])).show()
+px.imshow([[1, 2], [3, 4]])
+"""
+    assert [file.alt for file in (await run(session, code)).files] == [
+        "Interactive scatter chart 'Sales': x day, y sales; series a, b; a lowest 3 at 2026-01-01, highest 9 at 2026-01-02;"
+        " b lowest 1 at 2026-01-03, highest 4 at 2026-01-04",
+        "Interactive bar chart; lowest 2 at q, highest 5 at p",
+        "Interactive pie chart; lowest 1 at r, highest 2 at s",
+        "Interactive heatmap chart",
+    ]
