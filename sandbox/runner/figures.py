@@ -61,7 +61,8 @@ def outcome() -> dict[str, Any]:
 def notes() -> list[str]:
     """What a person should know about the pictures."""
     if _state.skipped:
-        return [*_state.notes, f"{_state.skipped:,} more figures were drawn but not kept (at most {_state.limit} a cell)"]
+        more = f"{_state.skipped:,} more figure" + (" was" if _state.skipped == 1 else "s were")
+        return [*_state.notes, f"{more} drawn but not kept: a cell may have {_state.limit}"]
     return _state.notes
 
 

@@ -219,6 +219,7 @@ class Shell:
             display(value)
             return {}
         table = tables.table(value)
+        self.notes += tables.cut(value) if table else []
         text = tables.text(value) if table else pretty(value, max_seq_length=1000)
         return {"result": {"text": shorten(text, _TEXT), "table": table}}
 

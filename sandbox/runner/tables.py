@@ -23,6 +23,12 @@ def table(value: Any) -> dict[str, Any] | None:
     return {"columns": columns, "types": types, "rows": rows, "total": len(frame)}
 
 
+def cut(value: Any) -> list[str]:
+    """A note on columns that a table does not show; rows are counted in the table itself."""
+    columns = _frame(value).shape[1]
+    return [f"the table has {columns:,} columns, of which the first {_COLUMNS} are shown"] if columns > _COLUMNS else []
+
+
 def text(value: Any) -> str:
     """The same as a terminal would show it, with the size of what was left out."""
     options = {"max_rows": _ROWS, "max_colwidth": _CELL} if hasattr(value, "columns") else {"max_rows": _ROWS}

@@ -1,5 +1,6 @@
 """What comes out of a cell: files by what they are, in one container that the whole module shares."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -225,3 +226,26 @@ px.imshow([[1, 2], [3, 4]])
         "Interactive pie chart; lowest 1 at r, highest 2 at s",
         "Interactive heatmap chart",
     ]
+
+
+# -- limits say so when they bite
+
+
+async def test_what_a_limit_takes_is_said(session: Session) -> None:
+    few = replace(SPEC.limits, files=2, output=1000)
+    code = """
+for n in range(5): plt.figure().subplots().plot([n])
+plt.savefig('mine.svg')
+for n in range(2000): print(n)
+pd.DataFrame([range(35)] * 30)
+"""
+    outcome = await run_cell(session, code, few)
+    assert (len(outcome.files), outcome.result is not None and outcome.result.table is not None) == (2, True)
+    notes = outcome.ended.notes
+    assert "3 more figures were drawn but not kept: a cell may have 2" in notes
+    assert "the table has 35 columns, of which the first 20 are shown" in notes
+    assert any(re.fullmatch(r"1 more file, largest [\d.]+ KB, kept in the workspace", note) for note in notes)
+    (lines,) = (note for note in notes if "lines dropped" in note)
+    said = sum(line.isdigit() for line in outcome.stdout.splitlines())
+    assert abs(2000 - said - int(lines.split()[0].replace(",", ""))) <= 2  # a line that was cut in two
+    assert outcome.result is not None and "[30 rows x 35 columns]" in outcome.result.text
