@@ -6,6 +6,7 @@ import importlib.abc
 import importlib.util
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -198,6 +199,21 @@ def _save_plotly(figure: Any) -> None:
     figure.write_html(f"{WORKSPACE}/{name}", include_plotlyjs=True)
     _state.alts.append((name, *facts.describe_plotly(figure)))
     _state.notes.append(f"{name} is an interactive HTML page: open it in a browser")
+    if importlib.util.find_spec("kaleido") and shutil.which("chromium") and len(_state.figures) < _state.limit:
+        _save_still(figure, name.removesuffix(".html"))
+
+
+def _save_still(figure: Any, stem: str) -> None:
+    """A PNG beside a plotly page, where the image has a browser to draw it."""
+    name = f"{stem}.png"
+    while os.path.lexists(f"{WORKSPACE}/{name}"):
+        name = _free(stem, ".png")
+    try:
+        figure.write_image(f"{WORKSPACE}/{name}", scale=2)
+    except Exception as error:
+        _state.notes.append(f"{name} could not be drawn: {type(error).__name__}: {str(error)[:200]}")
+    else:
+        _state.figures.append((name, *facts.describe_plotly(figure)))
 
 
 def _patch_figure(module: Any) -> None:
