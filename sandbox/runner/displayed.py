@@ -1,11 +1,15 @@
-"""What IPython's display objects become: files for sound, film, pictures, drawings and pages, text for the rest."""
+"""What is made to be displayed becomes: files for sound, film, pictures, drawings and pages, text for the rest."""
 
 import json
 import mimetypes
 import os
 from base64 import b64decode
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from IPython.display import display
 
 from . import figures
 from .text import shorten
@@ -27,6 +31,32 @@ def install(formatter: Any) -> None:
         acts["IPython.core.display", name] = lambda value: _print(str(value.data))
     for (module, name), act in acts.items():
         formatter.ipython_display_formatter.for_type_by_name(module, name, act)
+
+
+def take(value: Any) -> bool:
+    """Whether the last expression's value is made to be displayed, and now is."""
+    if type(value).__module__.startswith("IPython."):
+        display(value)
+    elif page := _page(value):
+        figures.new_file("page", ".html").write_text(page)
+    else:
+        return False
+    return True
+
+
+def _page(value: Any) -> str:
+    """A map, a chart or a styled table as a web page; "" for what is none, or has a text of its own."""
+    kind: Any = type(value)
+    root = kind.__module__.partition(".")[0]
+    if root == "altair" and hasattr(value, "to_html"):
+        return str(value.to_html(inline=find_spec("vl_convert") is not None))
+    if root == "bokeh" and hasattr(value, "select"):
+        return str(import_module("bokeh.embed").file_html(value, import_module("bokeh.resources").INLINE))
+    if root == "folium" and hasattr(value, "get_root"):
+        return str(value.get_root().render())
+    if hasattr(kind, "_repr_html_") and kind.__repr__ is object.__repr__:
+        return str(value._repr_html_() or "")
+    return ""
 
 
 def _print(text: str) -> None:

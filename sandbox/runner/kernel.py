@@ -213,10 +213,7 @@ class Shell:
         return self._loop.run_until_complete(value)
 
     def _result(self, value: Any) -> dict[str, Any]:
-        if value is None or figures.take(value):
-            return {}
-        if type(value).__module__.startswith("IPython."):  # Image, Audio and their like are made to be displayed
-            display(value)
+        if value is None or figures.take(value) or displayed.take(value):
             return {}
         table = tables.table(value)
         self.notes += tables.cut(value) if table else []

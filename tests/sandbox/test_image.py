@@ -76,6 +76,17 @@ async def test_every_library_of_standard_works_too(standard: Session) -> None:
     assert await failing(standard, uses("slim.py") | cells) == {}
 
 
+async def test_in_standard_charts_and_maps_come_as_pages(standard: Session) -> None:
+    for code in (
+        "import altair\naltair.Chart(pd.DataFrame({'a': [1], 'b': [2]})).mark_point().encode(x='a', y='b')",
+        "pd.DataFrame({'a': [1]}).style.highlight_max()",
+        "import folium\nfolium.Map(location=[52.5, 13.4])",
+        "from bokeh.plotting import figure\nplot = figure(); plot.line([1, 2], [3, 4]); plot",
+    ):
+        outcome = await run(standard, code)
+        assert ([file.media_type for file in outcome.files], outcome.result) == (["text/html"], None), code
+
+
 @pytest.mark.timeout(600)
 async def test_in_standard_a_plotly_chart_comes_as_a_picture_too(standard: Session) -> None:
     outcome = await run(standard, "import plotly.express as px\npx.bar(x=['a', 'b'], y=[1, 2], title='Two bars')")

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox import Engine, Progress, Session
-from tests.cells import Outcome, chunks
+from tests.cells import Outcome, chunks, get
 from tests.cells import run as run_cell
 from tests.sandbox.conftest import SPEC
 
@@ -194,12 +194,20 @@ display(Markdown('**mark**'), Latex('$x^2$'), JSON({'a': [1]}), Image('/tmp/p.jp
 Video('v.mp4')
 """
     before = {file.name for file in await session.list()}
+    await session.put("v.mp4", 24, chunks(b"\0\0\0\x18ftypisom" + bytes(12)))
     outcome = await run(session, code)
     kinds = [file.media_type for file in outcome.files]
-    assert "v.mp4" in before and outcome.names[-1] == "v.mp4"  # the one that was there, not a copy
+    assert outcome.names[-1] == "v.mp4"  # the one that was there, not a copy
     assert kinds == ["audio/wav", "text/html", "image/svg+xml", "image/jpeg", "video/mp4"]
     assert outcome.stdout.startswith('**mark**\n$x^2$\n{\n "a": [\n  1\n ]\n}\n<IPython.core.display.Video object>')
     assert outcome.result is None
+
+
+async def test_what_has_a_page_and_no_text_comes_as_the_page(session: Session) -> None:
+    code = "class Badge:\n    def _repr_html_(self): return '<b>gold</b>'\nBadge()"
+    outcome = await run(session, code)
+    assert [file.media_type for file in outcome.files] == ["text/html"] and outcome.result is None
+    assert await get(session, outcome.files[0].name) == b"<b>gold</b>"
 
 
 async def test_a_table_says_what_its_columns_hold(session: Session) -> None:
