@@ -23,7 +23,9 @@ async def session(shared_engine: Engine) -> AsyncIterator[Session]:
 
 
 async def run(session: Session, code: str) -> Outcome:
-    return await run_cell(session, code, replace(SPEC.limits, files=20))
+    outcome = await run_cell(session, code, replace(SPEC.limits, files=20, seconds=60))
+    assert outcome.ended.reason in ("ok", "raised"), outcome.ended
+    return outcome
 
 
 # -- files
@@ -193,7 +195,6 @@ display(Audio(np.sin(np.arange(800)), rate=8000), HTML('<b>bold</b>'), SVG('<svg
 display(Markdown('**mark**'), Latex('$x^2$'), JSON({'a': [1]}), Image('/tmp/p.jpg'), Video(url='http://example.org/v.mp4'))
 Video('v.mp4')
 """
-    before = {file.name for file in await session.list()}
     await session.put("v.mp4", 24, chunks(b"\0\0\0\x18ftypisom" + bytes(12)))
     outcome = await run(session, code)
     kinds = [file.media_type for file in outcome.files]
