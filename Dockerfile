@@ -21,24 +21,24 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
     && apt-get install -yq --no-install-recommends python3-pip \
     && python3 -m venv --without-pip /opt/venv
 
-# The libraries people's code may import. Byte code is checked against nothing: the file system is read-only where it runs.
+# The libraries people's code may import.
 FROM pip AS libraries-slim
 COPY requirements-sandbox.lock sandbox/matplotlib.sed /tmp/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip \
     PIP_CONFIG_FILE=/run/secrets/pip /usr/bin/python3 -m pip --python /opt/venv/bin/python install \
         --no-cache-dir --no-compile --no-deps --require-hashes -r /tmp/requirements-sandbox.lock \
     && sed -i -f /tmp/matplotlib.sed /opt/venv/lib/python3*/site-packages/matplotlib/font_manager.py \
-    && grep -q NotoSansCJK /opt/venv/lib/python3*/site-packages/matplotlib/font_manager.py \
-    && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/tests/' /opt/venv
+    && grep -q NotoSansCJK /opt/venv/lib/python3*/site-packages/matplotlib/font_manager.py
 
 FROM libraries-slim AS libraries-standard
 COPY requirements-sandbox-standard.lock /tmp/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip \
     PIP_CONFIG_FILE=/run/secrets/pip /usr/bin/python3 -m pip --python /opt/venv/bin/python install \
-        --no-cache-dir --no-compile --no-deps --require-hashes -r /tmp/requirements-sandbox-standard.lock \
-    && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/tests/' /opt/venv
+        --no-cache-dir --no-compile --no-deps --require-hashes -r /tmp/requirements-sandbox-standard.lock
 
+# Byte code is checked against nothing: the file system is read-only where it runs. (olefile2 is for Python 2.)
 FROM libraries-${EDITION} AS libraries
+RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/tests/|/olefile2' /opt/venv
 
 FROM python AS programs-slim
 # ffmpeg asks for a display's drivers, which nothing here can use: they are a third of its weight, and are left out. Of the

@@ -209,6 +209,8 @@ async def test_what_has_a_page_and_no_text_comes_as_the_page(session: Session) -
     outcome = await run(session, code)
     assert [file.media_type for file in outcome.files] == ["text/html"] and outcome.result is None
     assert await get(session, outcome.files[0].name) == b"<b>gold</b>"
+    (styled,) = (await run(session, "pd.DataFrame({'a': [1]}).style.highlight_max()")).files
+    assert b"<table" in await get(session, styled.name)
 
 
 async def test_a_table_says_what_its_columns_hold(session: Session) -> None:
