@@ -72,8 +72,8 @@ draw().pie([1, 3], labels=['tea', 'coffee'])
 sns.boxplot(pd.DataFrame({'g': list('aaaab'), 'v': [1, 2, 3, 40, 5]}), x='v', y='g', ax=draw())
 sns.heatmap(pd.DataFrame([[1, 2], [3, 4.5]], index=['r1', 'r2'], columns=['c1', 'c2']), ax=draw())
 sns.lineplot(pd.DataFrame({'x': [0, 1] * 2, 'y': [1, 2, 5, 8], 'who': list('ppqq')}), x='x', y='y', hue='who', ax=draw())
-draw().barh(['one', 'two'], [10, 20])
-draw().errorbar(x, -x, yerr=1, label='measured')
+axes = draw(); axes.boxplot([[1, 2]]); axes.clear(); axes.barh(['one', 'two'], [10, 20])
+axes = draw(); axes.errorbar(x, -x, yerr=1, label='measured'); axes.axvspan(1, 2)
 """
     assert [file.alt for file in (await run(session, code)).files] == [
         "Line chart; lowest 1.5 at 2026-01-31, highest 9 at 2026-02-02",
