@@ -1,8 +1,10 @@
 # Two targets: `sandbox`, in which people's code runs, and `bot`, which answers them. Built by scripts/setup.sh (`./run` does it).
+# EDITION says how much the sandbox holds: `slim`, or `standard` with office, geography, sound and more.
 #
 # No `# syntax=` line: it would pull a front end, and the builder inside Docker 20.10 knows secrets already.
 # What belongs to the building machine (proxy, CA, package index) comes as the build secrets `ca`, `pip` and `apt`: no layer keeps it.
 ARG BASE=debian:trixie-slim
+ARG EDITION=slim
 
 FROM ${BASE} AS python
 RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
@@ -19,17 +21,26 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
     && apt-get install -yq --no-install-recommends python3-pip \
     && python3 -m venv --without-pip /opt/venv
 
-# The libraries people's code may import. Byte code is checked against nothing: the file system is read-only where it runs.
-FROM pip AS libraries
+# The libraries people's code may import.
+FROM pip AS libraries-slim
 COPY requirements-sandbox.lock sandbox/matplotlib.sed /tmp/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip \
     PIP_CONFIG_FILE=/run/secrets/pip /usr/bin/python3 -m pip --python /opt/venv/bin/python install \
         --no-cache-dir --no-compile --no-deps --require-hashes -r /tmp/requirements-sandbox.lock \
     && sed -i -f /tmp/matplotlib.sed /opt/venv/lib/python3*/site-packages/matplotlib/font_manager.py \
-    && grep -q NotoSansCJK /opt/venv/lib/python3*/site-packages/matplotlib/font_manager.py \
-    && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/tests/' /opt/venv
+    && grep -q NotoSansCJK /opt/venv/lib/python3*/site-packages/matplotlib/font_manager.py
 
-FROM python AS sandbox
+FROM libraries-slim AS libraries-standard
+COPY requirements-sandbox-standard.lock /tmp/
+RUN --mount=type=secret,id=ca --mount=type=secret,id=pip \
+    PIP_CONFIG_FILE=/run/secrets/pip /usr/bin/python3 -m pip --python /opt/venv/bin/python install \
+        --no-cache-dir --no-compile --no-deps --require-hashes -r /tmp/requirements-sandbox-standard.lock
+
+# Byte code is checked against nothing: the file system is read-only where it runs. (olefile2 is for Python 2.)
+FROM libraries-${EDITION} AS libraries
+RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/tests/|/olefile2' /opt/venv
+
+FROM python AS programs-slim
 # ffmpeg asks for a display's drivers, which nothing here can use: they are a third of its weight, and are left out. Of the
 # fonts those are taken that sandbox/matplotlib.sed names.
 RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
@@ -50,6 +61,23 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
     && find / -xdev -perm /6000 -exec chmod a-s {} + \
     && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /usr/lib/python3.13 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/cache/fontconfig/* /var/log/*
+
+# What the libraries of `standard` call: a browser without a window for plotly's pictures, readers of scans and barcodes.
+FROM programs-slim AS programs-standard
+RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
+    export APT_CONFIG=/run/secrets/apt DEBIAN_FRONTEND=noninteractive \
+    && apt-get update -q \
+    && apt-get install -yq --no-install-recommends \
+        -o Dpkg::Options::='--path-exclude=/usr/lib/*/libLLVM*' \
+        -o Dpkg::Options::='--path-exclude=/usr/lib/*/libgallium*' \
+        -o Dpkg::Options::='--path-exclude=/usr/lib/*/libz3*' \
+        7zip chromium-headless-shell ghostscript graphviz jq libharfbuzz-subset0 libpangoft2-1.0-0 libzbar0 pandoc poppler-utils \
+        tesseract-ocr tesseract-ocr-chi-sim tesseract-ocr-deu tesseract-ocr-fra unzip \
+    && ln -s chromium-headless-shell /usr/bin/chromium \
+    && find / -xdev -perm /6000 -exec chmod a-s {} + \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/cache/fontconfig/* /var/log/*
+
+FROM programs-${EDITION} AS sandbox
 WORKDIR /workspace
 COPY --from=libraries /opt/venv /opt/venv
 ENV HOME=/workspace \

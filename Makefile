@@ -1,5 +1,5 @@
 # Short names for the scripts; each of them works alone.
-.PHONY: run test image bot-image locks bench
+.PHONY: run test image standard-image bot-image locks bench
 
 run:
 	./run
@@ -9,6 +9,9 @@ test:
 
 image:
 	scripts/image sandbox
+
+standard-image:
+	scripts/image standard
 
 bot-image:
 	scripts/image bot

@@ -79,6 +79,8 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     total: int
     """Rows of the whole table, of which `rows` is the beginning."""
+    types: tuple[str, ...] = ()
+    """Of each column, as pandas calls it: "int64", "str", "datetime64[us]"."""
 
 
 @dataclass(frozen=True, slots=True)

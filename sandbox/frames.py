@@ -192,7 +192,8 @@ def _table(value: object) -> Table | None:
         raise ProtocolError("table is not an object")
     columns = tuple(clean(_raw(column)) for column in _list(value, "columns", 21))
     rows = tuple(tuple(clean(_raw(item)) for item in row if isinstance(row, list)) for row in _list(value, "rows", 20))
-    return Table(columns, rows, _count(value, "total"))
+    types = tuple(clean(_raw(name)) for name in _list(value, "types", 21))
+    return Table(columns, rows, _count(value, "total"), types)
 
 
 def _made(value: dict[str, Any]) -> File:

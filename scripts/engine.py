@@ -3,6 +3,7 @@
 engine.py find              print the `DOCKER_HOST` of the first engine that answers, and `docker` or `podman`
 engine.py tag IMAGE NAME    call the image `NAME` as well; exit 1 if there is no such image
 engine.py pull IMAGE        pull a public image; exit 1 if the registry refuses, or says nothing for 20 s
+engine.py size IMAGE        print how large an image is
 engine.py hash PATH...      print a hash over the files' names and contents
 
 `find` exits 1 and says on stderr what it tried. The others speak to `DOCKER_HOST`. The API is that of Docker 20.10 (1.41).
@@ -124,6 +125,13 @@ def tag(image: str, name: str) -> bool:
     return ask("POST", f"/images/{quote(image)}/tag?repo={quote(repository)}&tag={version}").status == 201
 
 
+def size(image: str) -> bool:
+    """Print an image's size, all its layers together."""
+    answer = ask("GET", f"/images/{quote(image)}/json")
+    print(f"{json.load(answer)['Size'] / 1e9:.2f} GB" if answer.status == 200 else "no size: it is not there")
+    return answer.status == 200
+
+
 def digest(*paths: str) -> bool:
     """Print a hash that changes when a file's name or content does; what Python leaves behind does not count."""
     files = [file for path in map(Path, paths) for file in ([path] if path.is_file() else path.rglob("*"))]
@@ -137,5 +145,5 @@ def digest(*paths: str) -> bool:
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    actions: dict[str, Callable[..., bool]] = {"find": find, "tag": tag, "pull": pull, "hash": digest}
+    actions: dict[str, Callable[..., bool]] = {"find": find, "tag": tag, "pull": pull, "size": size, "hash": digest}
     sys.exit(0 if actions[command](*arguments) else 1)

@@ -289,12 +289,21 @@ build_image() {
 image_inputs() {
     case $1 in
     sandbox) echo Dockerfile requirements-sandbox.lock sandbox/matplotlib.sed sandbox/runner ;;
-    peers) echo Dockerfile requirements-sandbox.lock bench/requirements-peers.lock sandbox/matplotlib.sed sandbox/runner ;;
+    standard) image_inputs sandbox && echo requirements-sandbox-standard.lock ;;
+    peers) image_inputs sandbox && echo bench/requirements-peers.lock ;;
     bot) echo Dockerfile README.md requirements.lock requirements-build.lock pyproject.toml bot adapters sandbox ;;
     esac
 }
 
-# ensure_image TARGET: `cellmate-TARGET:latest` is built from what lies here. The tag beside it is a hash of what it was built from.
+image_target() {
+    case $1 in
+    standard) echo --target sandbox --build-arg EDITION=standard ;;
+    *) echo --target "$1" ;;
+    esac
+}
+
+# ensure_image NAME: `cellmate-NAME:latest` is built from what lies here: the targets of Dockerfile, and `standard`, the larger
+# sandbox. The tag beside it is a hash of what it was built from.
 ensure_image() {
     # shellcheck disable=SC2046
     version=$(cd "$root" && "$python" scripts/engine.py hash $(image_inputs "$1"))
@@ -306,11 +315,20 @@ ensure_image() {
     trap 'exit 130' HUP INT TERM
     ensure_base "$secrets"
     write_secrets "$secrets"
-    step "Building the $1 image" build_image --target "$1" --tag "$image:$version" --tag "$image:latest" \
+    # shellcheck disable=SC2046
+    step "Building the $1 image" build_image $(image_target "$1") --tag "$image:$version" --tag "$image:latest" \
         --secret "id=ca,src=$secrets/ca" --secret "id=pip,src=$secrets/pip" --secret "id=apt,src=$secrets/apt" || exit 1
     rm -rf "$secrets"
     trap - EXIT HUP INT TERM
     # The versions before this one; what still runs from them keeps them.
     "$client" image ls --format '{{.Repository}}:{{.Tag}}' "$image" | grep -E ':[0-9a-f]{16}$' | grep -v ":$version\$" |
         while read -r old; do "$client" image rm "$old" >/dev/null 2>&1 || true; done
+}
+
+# The image that CELLMATE_IMAGE names, where it is one of ours.
+ensure_sandbox() {
+    case ${CELLMATE_IMAGE:-cellmate-sandbox:latest} in
+    cellmate-sandbox:latest) ensure_image sandbox ;;
+    cellmate-standard:latest) ensure_image standard ;;
+    esac
 }

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import wraps
 from itertools import pairwise
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -19,7 +20,18 @@ _NAMED_IN_ALT = 4
 _GREYS = frozenset(("gray", "grey", "gist_gray", "Greys", "binary", "gray_r"))
 
 Reader = Callable[[float], str]
-_boxes: WeakKeyDictionary[Any, list[tuple[float, bool, Any]]] = WeakKeyDictionary()
+
+
+class Box(NamedTuple):
+    """One box of a box plot: where it stands, whether it lies flat, its numbers, and a line that tells whether it is there."""
+
+    place: float
+    flat: bool
+    stats: Any
+    line: Any
+
+
+_drawn_boxes: WeakKeyDictionary[Any, list[Box]] = WeakKeyDictionary()
 
 
 class Series(NamedTuple):
@@ -33,13 +45,14 @@ def watch(axes: Any) -> None:
     """From now on `Axes.bxp` leaves behind the numbers that a box plot is drawn from: its lines alone do not tell them."""
     drawn = axes.bxp
 
+    @wraps(drawn)
     def bxp(self: Any, bxpstats: Any, positions: Any = None, **options: Any) -> Any:
         value = drawn(self, bxpstats, positions, **options)
         with suppress(Exception):
             flat = options.get("orientation") == "horizontal" or options.get("vert") is False
             places = range(1, len(bxpstats) + 1) if positions is None else positions
-            known = _boxes.setdefault(self, [])
-            known += [(float(place), flat, stats) for place, stats in zip(places, bxpstats, strict=False)]
+            boxes = zip(places, bxpstats, value["medians"], strict=True)
+            _drawn_boxes.setdefault(self, []).extend(Box(float(place), flat, stats, line) for place, stats, line in boxes)
         return value
 
     axes.bxp = bxp
@@ -49,15 +62,58 @@ def describe(figure: Any) -> tuple[str, str]:
     """Alt text of a sentence or two, and all that is known; never raises."""
     alt: list[str] = []
     full: list[str] = []
+    charts: list[Any] = []
     with suppress(Exception):
+        charts = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"][:_CHARTS]
         if title := figure.get_suptitle():
             alt, full = [f"'{title}'"], [f"'{title}'"]
-        for axes in [axes for axes in figure.axes if axes.get_label() != "<colorbar>"][:_CHARTS]:
+    for axes in charts:
+        with suppress(Exception):  # what is odd is left out
             heading, series = _heading(axes), list(_series(axes))
             short = [item.short for item in series[:_NAMED_IN_ALT]] + ["…"] * (len(series) > _NAMED_IN_ALT)
             alt.append("; ".join([heading, *short]))
             full += [heading, *(item.full for item in series)]
     return _line(". ".join(alt) or "Figure", _ALT), _line(". ".join(full), _FACTS)
+
+
+def describe_plotly(figure: Any) -> tuple[str, str]:
+    """The same of a plotly figure, from its traces; never raises."""
+    heading, series = "Interactive chart", []
+    with suppress(Exception):
+        layout, traces = figure.layout, figure.data[:_SERIES]
+        heading = f"Interactive {'/'.join(dict.fromkeys(trace.type for trace in traces))} chart"
+        heading += f" '{layout.title.text}'" if layout.title.text else ""
+        labels = [
+            f"{letter} {axis.title.text}" for letter, axis in (("x", layout.xaxis), ("y", layout.yaxis)) if axis.title.text
+        ]
+        names = [str(trace.name) for trace in traces if trace.name] if len(traces) > 1 else []
+        said = ([", ".join(labels)] if labels else []) + ([f"series {', '.join(names)}"] if names else [])
+        heading += f": {'; '.join(said)}" if said else ""
+        series = [item for trace in traces for item in _trace(trace, str(trace.name or "") if names else "")]
+    short = [item.short for item in series[:_NAMED_IN_ALT]] + ["…"] * (len(series) > _NAMED_IN_ALT)
+    return _line("; ".join([heading, *short]), _ALT), _line(". ".join([heading, *(item.full for item in series)]), _FACTS)
+
+
+def _trace(trace: Any, name: str) -> Iterator[Series]:
+    """A series from its values and their places; of a trace of another shape (a map, a surface) nothing is said."""
+    numpy = sys.modules["numpy"]
+    x, y, z, labels, shares = (getattr(trace, name, None) for name in ("x", "y", "z", "labels", "values"))
+    if z is not None:
+        return
+    places, values = (labels, shares) if shares is not None else (x, y)
+    if getattr(trace, "orientation", None) == "h":
+        places, values = values, places
+    with suppress(TypeError, ValueError):
+        height = numpy.asarray(values, dtype=float)
+        if height.ndim == 1 and numpy.isfinite(height).any():
+            ends = (int(numpy.nanargmin(height)), int(numpy.nanargmax(height)))
+            low, high = (f"{_number(height[end])} at {_place(end if places is None else places[end])}" for end in ends)
+            extremes = f"lowest {low}, highest {high}"
+            yield Series(f"{name} {extremes}".strip(), _full(name, f"{height.size:,} points, {extremes}"))
+
+
+def _place(value: Any) -> str:
+    return re.sub(r"T00:00:00(\.0+)?$", "", str(value))
 
 
 def _line(text: str, limit: int) -> str:
@@ -82,13 +138,14 @@ def _kind(axes: Any) -> str:
     kinds = (
         ("3-D chart", axes.name == "3d"),
         ("Pie chart", bool(_wedges(axes))),
-        ("Box plot", axes in _boxes),
+        ("Box plot", bool(_boxes(axes))),
         ("Heatmap", any(_is_heatmap(grid) for grid in _grids(axes))),
         ("Image", bool(axes.images)),
         ("Histogram", any(_touch(axes, bar) for bar in bars)),
-        ("Bar chart", bool(bars) or any(_is_a(patch, "Rectangle") for patch in axes.patches)),
+        ("Bar chart", bool(bars)),
         ("Line chart", bool(_lines(axes))),
         ("Scatter chart", any(_is_a(item, "PathCollection") for item in axes.collections)),
+        ("Bar chart", any(_is_a(patch, "Rectangle") for patch in axes.patches)),
     )
     return next((name for name, holds in kinds if holds), "Chart")
 
@@ -99,6 +156,10 @@ def _is_a(artist: Any, name: str) -> bool:
 
 def _containers(axes: Any, kind: str) -> list[Any]:
     return [item for item in axes.containers if _is_a(item, kind)][:_SERIES]
+
+
+def _boxes(axes: Any) -> list[Box]:
+    return [box for box in _drawn_boxes.get(axes, []) if box.line.axes is axes]
 
 
 def _wedges(axes: Any) -> list[Any]:
@@ -149,7 +210,7 @@ def _series(axes: Any) -> Iterator[Series]:
 
 def _lines(axes: Any) -> list[tuple[Any, str]]:
     """Lines of the data with their labels; none of a box plot, and none that only cross the chart (`axhline`)."""
-    if axes in _boxes:
+    if _boxes(axes):
         return []
     held = [item for kind in ("ErrorbarContainer", "StemContainer") for item in _containers(axes, kind) if item[0] is not None]
     lines = [(item[0], item.get_label()) for item in held]
@@ -245,7 +306,7 @@ def _pie(axes: Any) -> Iterator[Series]:
 
 
 def _box_plot(axes: Any) -> Iterator[Series]:
-    for place, flat, stats in _boxes.get(axes, [])[:_SERIES]:
+    for place, flat, stats, _ in _boxes(axes)[:_SERIES]:
         value = _reader(axes, "x" if flat else "y")
         name = _reader(axes, "y" if flat else "x", ticks=True)(place)
         low, first, middle, third, high = (value(float(stats[key])) for key in ("whislo", "q1", "med", "q3", "whishi"))
@@ -258,10 +319,11 @@ def _box_plot(axes: Any) -> Iterator[Series]:
 def _grid(axes: Any, grid: Any) -> Iterator[Series]:
     numpy = sys.modules["numpy"]
     values = grid.get_array()
-    if values is None or values.ndim != 2:
-        size = "" if values is None else f"{values.shape[1]:,} by {values.shape[0]:,} pixels"
-        if size:
-            yield Series(size, size)
+    if values is None:
+        return
+    if values.ndim != 2:
+        size = f"{values.shape[1]:,} by {values.shape[0]:,} pixels"
+        yield Series(size, size)
         return
     values = numpy.ma.filled(numpy.ma.asarray(values, dtype=float), numpy.nan)
     if not numpy.isfinite(values).any():

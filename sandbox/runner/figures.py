@@ -6,6 +6,7 @@ import importlib.abc
 import importlib.util
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from . import facts
 
-_WORKSPACE = "/workspace"
+WORKSPACE = "/workspace"
 _RASTER = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
 _DPI = 150
 _PIXELS = 50_000_000
@@ -61,7 +62,8 @@ def outcome() -> dict[str, Any]:
 def notes() -> list[str]:
     """What a person should know about the pictures."""
     if _state.skipped:
-        return [*_state.notes, f"{_state.skipped:,} more figures were drawn but not kept (at most {_state.limit} a cell)"]
+        more = f"{_state.skipped:,} more figure" + (" was" if _state.skipped == 1 else "s were")
+        return [*_state.notes, f"{more} drawn but not kept: a cell may have {_state.limit}"]
     return _state.notes
 
 
@@ -112,11 +114,16 @@ def _drawn(value: Any) -> bool:
     return isinstance(value, artist | container) or any(isinstance(item, artist | container) for item in items)
 
 
+def new_file(stem: str, suffix: str) -> Path:
+    """A path in the workspace at which there is nothing yet."""
+    return Path(WORKSPACE, _free(stem, suffix))
+
+
 def _free(stem: str, suffix: str) -> str:
     while True:
         name = f"{stem}-{_state.number}{suffix}"
         _state.number += 1
-        if not os.path.lexists(f"{_WORKSPACE}/{name}"):
+        if not os.path.lexists(f"{WORKSPACE}/{name}"):
             return name
 
 
@@ -136,9 +143,9 @@ def _save_figure(figure: Any) -> None:
     dpi = min(_DPI, (_PIXELS / max(width * height, 1e-9)) ** 0.5)
     try:
         assert _true_savefig is not None
-        _true_savefig(figure, f"{_WORKSPACE}/{name}", dpi=dpi, bbox_inches="tight")
+        _true_savefig(figure, f"{WORKSPACE}/{name}", dpi=dpi, bbox_inches="tight")
     except Exception as error:
-        Path(_WORKSPACE, name).unlink(missing_ok=True)
+        Path(WORKSPACE, name).unlink(missing_ok=True)
         _state.notes.append(f"{name} could not be drawn: {type(error).__name__}: {str(error)[:200]}")
         return
     _state.saved.add(id(figure))
@@ -151,8 +158,8 @@ def _savefig(self: Any, fname: Any, *arguments: Any, **options: Any) -> Any:
     if isinstance(fname, str | os.PathLike):
         path = Path(os.path.normpath(Path.cwd() / fname))
         path = path if path.suffix else path.with_suffix(".png")
-        if path.is_relative_to(_WORKSPACE):
-            _state.alts.append((str(path.relative_to(_WORKSPACE)), *facts.describe(self)))
+        if path.is_relative_to(WORKSPACE):
+            _state.alts.append((str(path.relative_to(WORKSPACE)), *facts.describe(self)))
             if path.suffix.lower() in _RASTER:
                 _state.saved.add(id(self))
     return value
@@ -164,7 +171,7 @@ def _save_image(image: Any) -> bool:
     name = _free("image", ".png")
     if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"):
         image = image.convert("RGB")
-    image.save(f"{_WORKSPACE}/{name}")
+    image.save(f"{WORKSPACE}/{name}")
     _state.figures.append((name, f"Image, {image.width}×{image.height} pixels", ""))  # noqa: RUF001
     return True
 
@@ -178,7 +185,7 @@ def take_png(data: object) -> bool:
         return False
     if not _full():
         name = _free("image", ".png")
-        Path(_WORKSPACE, name).write_bytes(data)
+        Path(WORKSPACE, name).write_bytes(data)
         _state.figures.append((name, "Image", ""))
     return True
 
@@ -187,11 +194,26 @@ def _save_plotly(figure: Any) -> None:
     title = str(getattr(getattr(figure.layout, "title", None), "text", None) or "")
     slug = re.sub(r"[^\w]+", "-", title.lower()).strip("-")[:60] or f"chart-{_state.number}"
     name = f"{slug}.html"
-    while os.path.lexists(f"{_WORKSPACE}/{name}"):
+    while os.path.lexists(f"{WORKSPACE}/{name}"):
         name = _free(slug, ".html")
-    figure.write_html(f"{_WORKSPACE}/{name}", include_plotlyjs=True)
-    _state.alts.append((name, f"Interactive chart {title!r}" if title else "Interactive chart", ""))
+    figure.write_html(f"{WORKSPACE}/{name}", include_plotlyjs=True)
+    _state.alts.append((name, *facts.describe_plotly(figure)))
     _state.notes.append(f"{name} is an interactive HTML page: open it in a browser")
+    if importlib.util.find_spec("kaleido") and shutil.which("chromium") and len(_state.figures) < _state.limit:
+        _save_still(figure, name.removesuffix(".html"))
+
+
+def _save_still(figure: Any, stem: str) -> None:
+    """A PNG beside a plotly page, where the image has a browser to draw it."""
+    name = f"{stem}.png"
+    while os.path.lexists(f"{WORKSPACE}/{name}"):
+        name = _free(stem, ".png")
+    try:
+        figure.write_image(f"{WORKSPACE}/{name}", scale=2)
+    except Exception as error:
+        _state.notes.append(f"{name} could not be drawn: {type(error).__name__}: {str(error)[:200]}")
+    else:
+        _state.figures.append((name, *facts.describe_plotly(figure)))
 
 
 def _patch_figure(module: Any) -> None:

@@ -21,7 +21,7 @@ from IPython.display import display
 from IPython.lib.pretty import pretty
 from traitlets.config import Config
 
-from . import checkpoint, figures, libraries, missing, tables, wire
+from . import checkpoint, displayed, figures, libraries, missing, tables, wire
 from .text import shorten
 
 _TEXT = 32 << 10
@@ -87,6 +87,7 @@ class Shell:
         builtins.input = _no_input
         vars(builtins).update(exit=_leave, quit=_leave)
         figures.install()
+        displayed.install(self._shell.display_formatter)
         checkpoint.namespace = self._ns
 
     def warm_up(self) -> None:
@@ -212,12 +213,10 @@ class Shell:
         return self._loop.run_until_complete(value)
 
     def _result(self, value: Any) -> dict[str, Any]:
-        if value is None or figures.take(value):
-            return {}
-        if type(value).__module__.startswith("IPython."):  # Image, Audio and their like are made to be displayed
-            display(value)
+        if value is None or figures.take(value) or displayed.take(value):
             return {}
         table = tables.table(value)
+        self.notes += tables.cut(value) if table else []
         text = tables.text(value) if table else pretty(value, max_seq_length=1000)
         return {"result": {"text": shorten(text, _TEXT), "table": table}}
 

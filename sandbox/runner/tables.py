@@ -15,10 +15,18 @@ def table(value: Any) -> dict[str, Any] | None:
     head = frame.iloc[:_ROWS, :_COLUMNS]
     numbered = type(frame.index).__name__ == "RangeIndex" and frame.index.name is None
     names = [] if numbered else [_cell(name) if name is not None else "" for name in [_index_name(frame.index)]]
+    types = ([] if numbered else [str(frame.index.dtype)]) + [str(dtype) for dtype in head.dtypes]
     rows = []
     for label, row in zip(head.index, head.itertuples(index=False, name=None), strict=True):
         rows.append(([] if numbered else [_cell(label)]) + [_cell(item) for item in row])
-    return {"columns": names + [_cell(name) for name in head.columns], "rows": rows, "total": len(frame)}
+    columns = names + [_cell(name) for name in head.columns]
+    return {"columns": columns, "types": types, "rows": rows, "total": len(frame)}
+
+
+def cut(value: Any) -> list[str]:
+    """A note on columns that a table does not show; rows are counted in the table itself."""
+    columns = _frame(value).shape[1]
+    return [f"the table has {columns:,} columns, of which the first {_COLUMNS} are shown"] if columns > _COLUMNS else []
 
 
 def text(value: Any) -> str:

@@ -255,11 +255,13 @@ async def test_a_pasted_file_is_attached_and_may_be_removed(opened: Open) -> Non
 
 
 async def test_stop_ends_the_run_and_keeps_the_variables(place: Place, opened: Open) -> None:
-    endless = 'kept = 41\nimport time\nwhile True:\n    print("still at it", flush=True)\n    time.sleep(0.05)'
-    place.model.on("run for ever", Code(endless), "never said")
+    endless = 'kept = 41\nimport time\nwhile True:\n    print("still at it", flush=True)\n    time.sleep(0.05)\n'
+    bar = '    print("\\rCounting: 45%|####5     | 45/100 [00:03<00:04, 12.3it/s]", end="", flush=True)'
+    place.model.on("run for ever", Code(endless + bar), "never said")
     page = await opened()
     await ask(page, "run for ever")
     await expect(page.get_by_label("Output so far")).to_contain_text("still at it")
+    await expect(page.get_by_role("progressbar", name="Counting ▰▰▰▰▱▱▱▱▱▱ 45%, 4 s left")).to_have_js_property("value", 0.45)
     await picture(page, "working")
     await page.get_by_role("button", name="Stop").click()
     await answered(page, "Stopped by you.")

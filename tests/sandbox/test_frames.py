@@ -173,6 +173,7 @@ def test_any_bytes_are_understood_or_refused(payload: bytes) -> None:
                 "stream",
                 "table",
                 "columns",
+                "types",
                 "rows",
                 "total",
                 "name",

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from sandbox import Engine, Session
+from sandbox import Engine, Limits, SandboxDown, Session, Spec
 from tests.cells import run
+from tests.engine import docker_engine
 from tests.sandbox.conftest import SPEC
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
+STANDARD = "cellmate-standard:latest"
 ROOT = Path(__file__).parents[2]
 
 
@@ -36,9 +38,23 @@ async def session(shared_engine: Engine) -> AsyncIterator[Session]:
     await opened.close()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def standard() -> AsyncIterator[Session]:
+    """In the larger image, as an operator sets it up."""
+    spec = Spec(STANDARD, Limits())
+    async with docker_engine(spec=spec) as engine:
+        try:
+            built = (await engine.about()).image is not None
+        except SandboxDown as down:
+            pytest.skip(str(down))
+        if not built:
+            pytest.skip(f"the image {STANDARD} is not built; type scripts/image standard")
+        yield await engine.session("standard", spec)
+
+
 async def failing(session: Session, cells: dict[str, str]) -> dict[str, str]:
     """What went wrong with each library whose use did not end well."""
-    limits = replace(SPEC.limits, seconds=60)
+    limits = replace(SPEC.limits, seconds=120)
     outcomes = {name: await run(session, code, limits) for name, code in cells.items()}
     return {
         name: outcome.raised.traceback if outcome.raised else outcome.ended.detail
@@ -51,6 +67,34 @@ async def test_every_library_works_under_the_hardened_profile(session: Session) 
     cells = uses("slim.py")
     assert set(cells) == wanted("requirements-sandbox.in")
     assert await failing(session, cells) == {}
+
+
+@pytest.mark.timeout(600)
+async def test_every_library_of_standard_works_too(standard: Session) -> None:
+    cells = uses("standard.py")
+    assert set(cells) == wanted("requirements-sandbox-standard.in")
+    assert await failing(standard, uses("slim.py") | cells) == {}
+
+
+async def test_in_standard_charts_and_maps_come_as_pages(standard: Session) -> None:
+    for code in (
+        "import altair\naltair.Chart(pd.DataFrame({'a': [1], 'b': [2]})).mark_point().encode(x='a', y='b')",
+        "pd.DataFrame({'a': [1]}).style.highlight_max()",
+        "import folium\nfolium.Map(location=[52.5, 13.4])",
+        "from bokeh.plotting import figure\nplot = figure(); plot.line([1, 2], [3, 4]); plot",
+    ):
+        outcome = await run(standard, code)
+        assert ([file.media_type for file in outcome.files], outcome.result) == (["text/html"], None), code
+
+
+@pytest.mark.timeout(600)
+async def test_in_standard_a_plotly_chart_comes_as_a_picture_too(standard: Session) -> None:
+    outcome = await run(standard, "import plotly.express as px\npx.bar(x=['a', 'b'], y=[1, 2], title='Two bars')")
+    assert [(file.name, file.figure, file.media_type) for file in outcome.files] == [
+        ("two-bars.png", True, "image/png"),
+        ("two-bars.html", False, "text/html"),
+    ]
+    assert outcome.files[0].alt == outcome.files[1].alt != ""
 
 
 async def test_scripts_of_the_world_are_drawn(session: Session) -> None:

@@ -1,5 +1,6 @@
 """What comes out of a cell: files by what they are, in one container that the whole module shares."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox import Engine, Progress, Session
-from tests.cells import Outcome, chunks
+from tests.cells import Outcome, chunks, get
 from tests.cells import run as run_cell
 from tests.sandbox.conftest import SPEC
 
@@ -22,7 +23,9 @@ async def session(shared_engine: Engine) -> AsyncIterator[Session]:
 
 
 async def run(session: Session, code: str) -> Outcome:
-    return await run_cell(session, code, replace(SPEC.limits, files=20))
+    outcome = await run_cell(session, code, replace(SPEC.limits, files=20, seconds=60))
+    assert outcome.ended.reason in ("ok", "raised"), outcome.ended
+    return outcome
 
 
 # -- files
@@ -69,8 +72,8 @@ draw().pie([1, 3], labels=['tea', 'coffee'])
 sns.boxplot(pd.DataFrame({'g': list('aaaab'), 'v': [1, 2, 3, 40, 5]}), x='v', y='g', ax=draw())
 sns.heatmap(pd.DataFrame([[1, 2], [3, 4.5]], index=['r1', 'r2'], columns=['c1', 'c2']), ax=draw())
 sns.lineplot(pd.DataFrame({'x': [0, 1] * 2, 'y': [1, 2, 5, 8], 'who': list('ppqq')}), x='x', y='y', hue='who', ax=draw())
-draw().barh(['one', 'two'], [10, 20])
-draw().errorbar(x, -x, yerr=1, label='measured')
+axes = draw(); axes.boxplot([[1, 2]]); axes.clear(); axes.barh(['one', 'two'], [10, 20])
+axes = draw(); axes.errorbar(x, -x, yerr=1, label='measured'); axes.axvspan(1, 2)
 """
     assert [file.alt for file in (await run(session, code)).files] == [
         "Line chart; lowest 1.5 at 2026-01-31, highest 9 at 2026-02-02",
@@ -178,3 +181,82 @@ time.sleep(0.5)
     told = [output.fraction for output in outcome.outputs if isinstance(output, Progress)]
     assert told and told[-1] == 1.0
     assert len(told) <= outcome.ended.seconds / 0.2 + 1
+
+
+# -- what is displayed
+
+
+async def test_what_ipython_displays_becomes_files_or_text(session: Session) -> None:
+    code = """
+from IPython.display import HTML, JSON, SVG, Audio, Image, Latex, Markdown, Video
+from PIL import Image as Picture
+Picture.new('RGB', (4, 4)).save('/tmp/p.jpg')
+display(Audio(np.sin(np.arange(800)), rate=8000), HTML('<b>bold</b>'), SVG('<svg xmlns="http://www.w3.org/2000/svg"/>'))
+display(Markdown('**mark**'), Latex('$x^2$'), JSON({'a': [1]}), Image('/tmp/p.jpg'), Video(url='http://example.org/v.mp4'))
+Video('v.mp4')
+"""
+    await session.put("v.mp4", 24, chunks(b"\0\0\0\x18ftypisom" + bytes(12)))
+    outcome = await run(session, code)
+    kinds = [file.media_type for file in outcome.files]
+    assert outcome.names[-1] == "v.mp4"  # the one that was there, not a copy
+    assert kinds == ["audio/wav", "text/html", "image/svg+xml", "image/jpeg", "video/mp4"]
+    assert outcome.stdout.startswith('**mark**\n$x^2$\n{\n "a": [\n  1\n ]\n}\n<IPython.core.display.Video object>')
+    assert outcome.result is None
+
+
+async def test_what_has_a_page_and_no_text_comes_as_the_page(session: Session) -> None:
+    code = "class Badge:\n    def _repr_html_(self): return '<b>gold</b>'\nBadge()"
+    outcome = await run(session, code)
+    assert [file.media_type for file in outcome.files] == ["text/html"] and outcome.result is None
+    assert await get(session, outcome.files[0].name) == b"<b>gold</b>"
+    (styled,) = (await run(session, "pd.DataFrame({'a': [1]}).style.highlight_max()")).files
+    assert b"<table" in await get(session, styled.name)
+
+
+async def test_a_table_says_what_its_columns_hold(session: Session) -> None:
+    await run(session, "df = pd.DataFrame({'n': [1, 2], 'x': [0.5, None], 't': pd.to_datetime(['2026-01-01'] * 2)})")
+    result = (await run(session, "df.set_index(pd.Index([7, 8], name='id'))")).result
+    assert result is not None and result.table is not None
+    assert result.table.columns == ("id", "n", "x", "t")
+    assert result.table.types == ("int64", "int64", "float64", "datetime64[us]")
+
+
+async def test_plotly_charts_are_told_by_their_extremes(session: Session) -> None:
+    code = """
+import plotly.express as px, plotly.graph_objects as go
+df = pd.DataFrame({'day': pd.date_range('2026-01-01', periods=4), 'sales': [3, 9, 1, 4], 'shop': list('aabb')})
+px.line(df, x='day', y='sales', color='shop', title='Sales').show()
+go.Figure(go.Bar(y=['p', 'q'], x=[5, 2], orientation='h')).show()
+go.Figure(go.Pie(labels=['r', 's'], values=[1, 2])).show()
+px.imshow([[1, 2], [3, 4]])
+"""
+    assert [file.alt for file in (await run(session, code)).files] == [
+        "Interactive scatter chart 'Sales': x day, y sales; series a, b; a lowest 3 at 2026-01-01, highest 9 at 2026-01-02;"
+        " b lowest 1 at 2026-01-03, highest 4 at 2026-01-04",
+        "Interactive bar chart; lowest 2 at q, highest 5 at p",
+        "Interactive pie chart; lowest 1 at r, highest 2 at s",
+        "Interactive heatmap chart",
+    ]
+
+
+# -- limits say so when they bite
+
+
+async def test_what_a_limit_takes_is_said(session: Session) -> None:
+    few = replace(SPEC.limits, files=2, output=1000)
+    code = """
+for n in range(5): plt.figure().subplots().plot([n])
+plt.savefig('mine.svg')
+for n in range(2000): print(n)
+pd.DataFrame([range(35)] * 30)
+"""
+    outcome = await run_cell(session, code, few)
+    assert (len(outcome.files), outcome.result is not None and outcome.result.table is not None) == (2, True)
+    notes = outcome.ended.notes
+    assert "3 more figures were drawn but not kept: a cell may have 2" in notes
+    assert "the table has 35 columns, of which the first 20 are shown" in notes
+    assert any(re.fullmatch(r"1 more file, largest [\d.]+ KB, kept in the workspace", note) for note in notes)
+    (lines,) = (note for note in notes if "lines dropped" in note)
+    said = sum(line.isdigit() for line in outcome.stdout.splitlines())
+    assert abs(2000 - said - int(lines.split()[0].replace(",", ""))) <= 2  # a line that was cut in two
+    assert outcome.result is not None and "[30 rows x 35 columns]" in outcome.result.text

@@ -17,6 +17,11 @@ import IPython
 
 assert IPython.get_ipython().run_line_magic("pwd", "") == "/workspace"
 
+# %% jinja2
+import pandas as pd
+
+assert "<table" in pd.DataFrame({"a": [1]}).style.highlight_max().to_html()
+
 # %% lxml
 from lxml import etree
 
