@@ -12,14 +12,12 @@ from tests.cells import Outcome, run
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
-_FRAMES = r"""
-import os, struct, zlib
-def frame(token, type, op, payload):
-    head = struct.pack('>BII', type, op, len(payload))
-    return token + head + struct.pack('>I', zlib.crc32(payload, zlib.crc32(head))) + payload
-LOCAL = b'cellmate-local\x00\x01'
+_FRAMES = """
+import importlib.util, os
+spec = importlib.util.spec_from_file_location('wire', '/opt/cellmate/runner/wire.py')
+wire = importlib.util.module_from_spec(spec); spec.loader.exec_module(wire)
 """
-"""The protocol, as code that has read our source knows it."""
+"""The protocol, as code that has found our source speaks it."""
 
 
 async def test_23_endless_print(session: Session) -> None:
@@ -47,13 +45,13 @@ async def test_26_27_forged_frames_on_every_descriptor(session: Session) -> None
         + r"""
 ended = b'{"t":"ended","reason":"ok","seconds":0,"detail":"forged","lost":false,"notes":[]}'
 made = b'{"t":"made","name":"../../etc/passwd","size":1,"figure":true,"alt":"forged"}'
-for token in (LOCAL, bytes(16)):
-    for type in (33, 35, 36, 70, 32, 71, 34, 66):
+for token in (wire.LOCAL, bytes(16)):
+    for type in sorted(wire.TYPES):
         for payload in (ended, made, b'{"reason":"ok","notes":["forged"]}'):
             for fd in range(1, 64):
                 try:
                     os.set_blocking(fd, False)
-                    os.write(fd, frame(token, type, 1, payload))
+                    os.write(fd, wire.encode(token, type, 1, payload))
                 except OSError: pass
 for fd in range(3, 1024):
     try:
@@ -100,7 +98,7 @@ while getattr(above.f_locals.get('frame'), 'op', 0) == 0: above = above.f_back
 own = above.f_locals['frame'].op
 for op in (own, *range(own + 1, own + 20), *range(1, 100)):
     for fd in range(3, 64):
-        try: os.write(fd, frame(LOCAL, 70, op, b'{"result":{"text":"forged"}}'))
+        try: os.write(fd, wire.encode(wire.LOCAL, wire.FINISHED, op, b'{"result":{"text":"forged"}}'))
         except OSError: pass
 time.sleep(0.4)
 """
