@@ -163,7 +163,7 @@ class DockerEngine:
         self._keys: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reconciling = asyncio.Lock()
         self._reconciled = False
-        self._filter: str | None = None
+        self._podman: bool | None = None
 
     # -- the port
 
@@ -329,7 +329,7 @@ class DockerEngine:
         async with _down(self._address):
             try:
                 async with asyncio.timeout(_CALL):
-                    body = _body(spec, self._instance, token, await self._seccomp())
+                    body = _body(spec, self._instance, token, podman=await self._is_podman())
                     made = await self._docker.containers.create(body)
             except aiodocker.DockerError as error:
                 if error.status == 404:
@@ -354,13 +354,11 @@ class DockerEngine:
             raise
         return container
 
-    async def _seccomp(self) -> str:
-        """Our profile as this engine takes it: Docker its text, Podman the path of a file on its own machine."""
-        if self._filter is None:
+    async def _is_podman(self) -> bool:
+        if self._podman is None:
             parts = (await self._docker.version()).get("Components") or ()
-            podman = any(part.get("Name") == "Podman Engine" for part in parts)
-            self._filter = str(_SECCOMP) if podman else _SECCOMP_TEXT
-        return self._filter
+            self._podman = any(part.get("Name") == "Podman Engine" for part in parts)
+        return self._podman
 
     async def _start(self, id: str, spec: Spec, token: bytes) -> Container:
         """Attach first, or the first words are lost."""
@@ -448,12 +446,14 @@ class DockerEngine:
             await container.link.close()
 
 
-def _body(spec: Spec, instance: str, token: bytes, seccomp: str) -> dict[str, Any]:
+def _body(spec: Spec, instance: str, token: bytes, *, podman: bool = False) -> dict[str, Any]:
     """The container: everything that confines it is here and nowhere else. What each line holds back is in
     `tests/sandbox/test_hardening.py`, which takes every one away and sees the difference from inside."""
     limits = spec.limits
     uid = random.SystemRandom().choice(_UIDS)
-    user = f"uid={uid + 1},gid={uid + 1}"
+    # Podman takes neither owner nor inodes, and the filter as the path of a file on its own machine.
+    owned = "mode=1777" if podman else f"nr_inodes={_INODES},mode=0700,uid={uid + 1},gid={uid + 1}"
+    seccomp = str(_SECCOMP) if podman else _SECCOMP_TEXT
     workspace = min(limits.workspace, limits.memory // 2)
     host = {
         "CapDrop": ["ALL"],
@@ -463,8 +463,8 @@ def _body(spec: Spec, instance: str, token: bytes, seccomp: str) -> dict[str, An
         "NetworkMode": "none",
         "IpcMode": "private",
         "Tmpfs": {
-            "/workspace": f"rw,exec,nosuid,nodev,size={workspace},nr_inodes={_INODES},mode=0700,{user}",
-            "/tmp": f"rw,noexec,nosuid,nodev,size={limits.tmp},nr_inodes={_INODES},mode=0700,{user}",
+            "/workspace": f"rw,exec,nosuid,nodev,size={workspace},{owned}",
+            "/tmp": f"rw,noexec,nosuid,nodev,size={limits.tmp},{owned}",
         },
         "ShmSize": 64 << 20,
         "Memory": limits.memory,

@@ -237,8 +237,8 @@ async def _open(engine: DockerEngine, key: str, lines: dict[str, Line]) -> Seen:
     """What is seen in a sandbox without these lines."""
     sound = docker._body
 
-    def weaker(spec: Spec, instance: str, token: bytes, seccomp: str) -> Body:
-        body = sound(spec, instance, token, seccomp)
+    def weaker(spec: Spec, instance: str, token: bytes, *, podman: bool) -> Body:
+        body = sound(spec, instance, token, podman=podman)
         for lose in {line.lose: None for line in lines.values()}:
             lose(body)
         return body

@@ -55,9 +55,11 @@ async def test_an_engine_gets_it_as_it_takes_it(engine: str, inline: bool, tmp_p
     await runner.setup()
     await web.UnixSite(runner, str(tmp_path / "engine.sock")).start()
     async with connect("test", SPEC, pool=0, url=f"unix://{tmp_path}/engine.sock") as opened:
-        given = await opened._seccomp()
+        body = docker._body(SPEC, "test", b"", podman=await opened._is_podman())
     await runner.cleanup()
+    given = body["HostConfig"]["SecurityOpt"][1].removeprefix("seccomp=")
     assert json.loads(given if inline else await asyncio.to_thread(Path(given).read_text)) == PROFILE
+    assert inline == ("nr_inodes" in body["HostConfig"]["Tmpfs"]["/workspace"]), "an option that Podman refuses"
 
 
 # --- On a real engine
