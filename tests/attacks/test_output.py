@@ -16,7 +16,8 @@ _FRAMES = r"""
 import os, struct, zlib
 def frame(token, type, op, payload):
     head = struct.pack('>BII', type, op, len(payload))
-    return token + head + struct.pack('>I', zlib.crc32(payload, zlib.crc32(head))) + payload
+    check = 0 if token == LOCAL else zlib.crc32(payload, zlib.crc32(head))
+    return token + head + struct.pack('>I', check) + payload
 LOCAL = b'cellmate-local\x00\x01'
 """
 """The protocol, as code that has read our source knows it."""
