@@ -75,7 +75,7 @@ async def test_on_a_sound_machine_nothing_fails(tmp_path: Path) -> None:
     assert all("fail" not in states(findings) for findings in found.values()), found
     assert found["sandbox"][0].state == "ok"
     assert all(finding.remedy for findings in found.values() for finding in findings if finding.state != "ok")
-    assert "version 0001" in found["journal"][0].said
+    assert "version 0002" in found["journal"][0].said
 
 
 async def test_an_engine_that_is_away_is_named_and_the_rest_is_still_looked_at(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ async def test_a_journal_that_cannot_be_reached_says_so_without_its_password(tmp
 
 async def test_a_journals_version_is_told(tmp_path: Path) -> None:
     async with journal.connect(f"sqlite:///{tmp_path}/journal.db") as opened:
-        assert await opened.version() == f"sqlite+aiosqlite:///{tmp_path}/journal.db, version 0001"
+        assert await opened.version() == f"sqlite+aiosqlite:///{tmp_path}/journal.db, version 0002"
 
 
 # --- The model
