@@ -74,7 +74,7 @@ class Dispatcher:
             return await self._ask_again(question)
         if entry.begun or entry.run.items:
             return Card(question.id, 1, "done", audience="asker", text=TOO_LATE)
-        whole = replace(question, id=entry.run.question.id)
+        whole = replace(question, id=entry.run.question.id, follows=entry.run.question.follows)
         await self._means.journal.amend(whole.id, whole)
         entry.run.amend(whole)
         return None
@@ -86,7 +86,8 @@ class Dispatcher:
         if first is None or newest is None or first.state == "open":
             return Card(question.id, 1, "done", audience="asker", text=TOO_LATE)
         if newest.question.text != question.text or first.question.id not in (newest.question.id, newest.question.follows):
-            key = f"{question.keys[0]}:edit:{turn_id(newest.question.id + question.text)}"
+            # It still ends with the message's own key, by which an adapter knows the message that asked.
+            key = f"{question.thread.chat}.edit.{turn_id(newest.question.id + question.text)}:{question.keys[0]}"
             await self.accept(replace(question, id=turn_id(key), keys=(key,), follows=first.question.id))
         return None
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import mkstemp
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from bot.types import Blob
 
@@ -52,12 +52,14 @@ class FolderFiles:
 
     async def open(self, blob: Blob) -> AsyncGenerator[bytes, None]:
         """See `Files.open`."""
-        file = await _in_thread(lambda: _place(self._folder, blob.digest).open("rb", buffering=0))
+        opened: list[IO[bytes]] = []  # also when the wait for it is given up
         try:
-            while chunk := await _in_thread(lambda: file.read(CHUNK)):
+            await _in_thread(lambda: opened.append(_place(self._folder, blob.digest).open("rb", buffering=0)))
+            while chunk := await _in_thread(lambda: opened[0].read(CHUNK)):
                 yield chunk
         finally:
-            await _in_thread(file.close)
+            for file in opened:
+                await _in_thread(file.close)
 
     async def remove(self, blob: Blob) -> None:
         """See `Files.remove`."""

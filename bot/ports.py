@@ -37,7 +37,8 @@ class Inbox(Protocol):
     async def amend(self, question: Question) -> Card | None:
         """The asker has edited or gone on with the question `question.follows`, which now is this whole one.
 
-        None: it had not begun, and will be answered as it is now. A card says to the asker that it was too late.
+        None: it had not begun and will be answered as it is now, or it had its answer and will be answered again, from what was
+        there before it. A card says to the asker that it was too late for the one and too early for the other.
         """
         ...
 

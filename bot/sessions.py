@@ -70,6 +70,7 @@ class Sessions:
         self._held: dict[ThreadRef, _Held] = {}
         self._locks: WeakValueDictionary[ThreadRef, asyncio.Lock] = WeakValueDictionary()
         self._key: bytes | None = None
+        self._memory = bounds.memory
 
     @asynccontextmanager
     async def use(self, thread: ThreadRef, turn: str = "") -> AsyncIterator[Session]:
@@ -213,9 +214,9 @@ class Sessions:
         """Hibernate the longest idle sessions while all of them use more memory than they may."""
         if not self._held:
             return
-        most = self._bounds.memory or (await self._engine.about()).memory * 3 // 4
+        self._memory = self._memory or (await self._engine.about()).memory * 3 // 4
         for thread in self._longest_idle():
-            if not most or await self._engine.memory() <= most:
+            if await self._engine.memory() <= self._memory:
                 return
             log.info("put to sleep for want of memory", thread=str(thread))
             await self._hibernate(thread)
@@ -284,8 +285,10 @@ class Sessions:
         saved = {"files": before.files, "variables": before.variables}
         async with aclosing(keeping):
             for part in wanted:
-                known = keeping.begin(part)
-                saved[part] = await held.session.checkpoint(part, keeping, known)
+                saved[part] = await held.session.checkpoint(part, keeping, keeping.begin(part))
+                if part == "variables" and held.session.emptied:  # between two cells, unnoticed until now
+                    held.news = await self._reload(thread, held.session, ())
+                    saved[part] = await held.session.checkpoint(part, keeping, keeping.begin(part))
                 pieces[part] = keeping.pieces
             if "variables" in held.changed:
                 saved["variables"] = replace(before.variables, lost=(NOT_IN_TIME,))

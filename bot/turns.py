@@ -217,7 +217,7 @@ class TurnRun:
     async def _set_back(self) -> list[Said]:
         """An edited question that had its answer begins where the first wording began."""
         edited = self.question.follows
-        if edited in (None, self.question.id):
+        if edited is None:
             return []
         rewound = await self._means.sessions.rewind(self.question.thread, edited)
         return [Said("note", REWOUND if rewound else NOT_REWOUND, shown=True)]

@@ -126,7 +126,7 @@ class Question:
     core runs fenced blocks by itself."""
     attachments: tuple[Attachment, ...] = ()
     follows: str | None = None
-    """The turn whose question this is an edited wording of."""
+    """The turn whose question this is another wording of: it begins with the files and variables from before that one."""
     hold: float = 0.0
     """Seconds for which the turn does not begin, for more of it may come (`Inbox.amend`). What is shown does not wait."""
 

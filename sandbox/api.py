@@ -282,7 +282,7 @@ class Session(Protocol):
     restored: Restored | None
     """Set when `origin` is `restored`."""
     emptied: bool
-    """The variables went with a kernel, and `reload` has not been called since."""
+    """The variables went with a kernel, and `reload` has not been called since. Known after `run`, and after `checkpoint`."""
 
     def run(self, id: str, code: str, limits: Limits | None = None) -> AsyncGenerator[Output, None]:
         """Run one cell and yield its outputs as they happen; `Started` first, `Ended` last.

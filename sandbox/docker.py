@@ -254,6 +254,9 @@ class DockerEngine:
                 return ready
             except SandboxLost:
                 await ready.remove()
+            except BaseException:
+                await asyncio.shield(ready.remove())
+                raise
         container = await self._create(spec)
         try:
             await container.link.claim(key, _HELLO)

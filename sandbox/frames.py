@@ -39,6 +39,8 @@ class State:
     running: bool
     memory: int
     """Bytes in use; 0 where the sandbox cannot see that."""
+    emptied: bool
+    """A kernel has gone with its variables, and no cell has said so yet."""
 
 
 class Frames:
@@ -76,6 +78,7 @@ def state(payload: bytes) -> State:
         cell=_raw(cell["id"]) if "id" in cell else None,
         running=cell.get("running") is True,
         memory=_count(value, "memory"),
+        emptied=value.get("emptied") is True,
     )
 
 
@@ -137,7 +140,7 @@ def losses(value: dict[str, Any]) -> list[Loss]:
     for item in _list(value, "lost", 10_000):
         if not isinstance(item, list) or len(item) != 2:
             raise ProtocolError("a loss is not a pair")
-        found.append(Loss(clean(_raw(item[0]))[:200], clean(_raw(item[1]))[:500]))
+        found.append(Loss(_shown(item[0]), clean(_raw(item[1]))[:500]))
     return found
 
 
@@ -149,9 +152,18 @@ def piece(value: dict[str, Any]) -> str:
     return name
 
 
-def names(value: dict[str, Any], name: str) -> list[str]:
-    """A list of strings. Raises `ProtocolError`."""
-    return [_raw(item) for item in _list(value, name, 10_000)]
+def names(value: dict[str, Any], key: str) -> list[str]:
+    """A list of names, fit to be shown. Raises `ProtocolError`."""
+    return [_shown(item) for item in _list(value, key, 10_000)]
+
+
+def name(value: dict[str, Any], key: str) -> str:
+    """One name, fit to be shown. Raises `ProtocolError`."""
+    return _shown(value.get(key))
+
+
+def _shown(value: object) -> str:
+    return clean(_raw(value))[:200]
 
 
 def _raw(value: object) -> str:

@@ -436,6 +436,7 @@ class Remote:
             if not isinstance(count, int):
                 raise SandboxLost(_SILENT)
             return Saved(0, count, tuple(report.lost))
+        self.emptied |= (await self._link.ping(_ANSWER)).emptied
         missing = report.missing("keeping it took too long or ended Python's copy")
         return Saved(len(report.kept), 0, (*report.lost, *missing))
 
@@ -656,11 +657,11 @@ class _Report:
         elif "lost" in value:
             self.lost += frames.losses(value)[: 10_000 - len(self.lost)]
         elif "kept" in value and len(self.kept) < 10_000:
-            (self.modules if value.get("module") is True else self.kept).add(str(value["kept"])[:1000])
+            (self.modules if value.get("module") is True else self.kept).add(frames.name(value, "kept"))
         elif "gone" in value:
             self.gone += frames.names(value, "gone")[: 1000 - len(self.gone)]
         elif "trying" in value:
-            self.trying = str(value["trying"])[:1000]
+            self.trying = frames.name(value, "trying")
         return None
 
     def missing(self, why: str) -> list[Loss]:

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 ROOT = Path(__file__).parent.parent
-LOCKS = sorted(ROOT.glob("requirements*.lock"))
+LOCKS = sorted([*ROOT.glob("requirements*.lock"), *ROOT.glob("bench/requirements*.lock")])
 SCRIPTS = [ROOT / name for name in ("run", "test", "scripts/image", "scripts/locks", "scripts/setup.sh")]
 SANDBOX = "cellmate-sandbox:latest"
 NOBODY = 65534
@@ -36,10 +36,12 @@ def test_a_lock_pins_every_package_by_hash_and_names_no_host(lock: Path) -> None
 
 
 def test_every_lock_is_there() -> None:
-    assert [lock.name for lock in LOCKS] == [
+    assert [str(lock.relative_to(ROOT)) for lock in LOCKS] == [
+        "bench/requirements-peers.lock",
         "requirements-build.lock",
         "requirements-dev.lock",
         "requirements-local.lock",
+        "requirements-sandbox-standard.lock",
         "requirements-sandbox.lock",
         "requirements.lock",
     ]
@@ -50,6 +52,8 @@ def test_the_tests_run_against_the_versions_that_the_bot_runs_with() -> None:
         return set(re.findall(r"^([\w.-]+==[^ ]+)", (ROOT / name).read_text(), re.MULTILINE))
 
     assert versions("requirements.lock") <= versions("requirements-dev.lock")
+    elsewhere = {"colorama==0.4.6"}  # for Windows alone
+    assert versions("requirements-sandbox.lock") - elsewhere <= versions("requirements-sandbox-standard.lock")
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.name))

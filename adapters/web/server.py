@@ -32,6 +32,10 @@ _HERE = resources("adapters.web")
 _CSV = (_HERE / "demo" / "sales.csv").read_bytes()
 _CELL = (_HERE / "demo" / "cell.py").read_text("utf-8")
 DEMO = f"Which region's revenue grew most? Plot it per month.\n\n```python\n{_CELL}```"
+_ANSWERED = (
+    "This question has its answer. Asked anew, it starts from the files and variables that were there before it; what later "
+    "answers did to them is undone."
+)
 MOST_TEXT = 4 * MIB
 """Bytes of a request that is no upload."""
 _ID = re.compile(r"[A-Za-z0-9-]{8,40}")
@@ -91,6 +95,8 @@ class Handlers:
         text = _text(body)
         if not text.strip() and not entry.question.attachments:
             raise HTTPException(422, "A question needs words.")
+        if entry.card is not None and entry.card.final:
+            return JSONResponse({"late": _ANSWERED})  # `again` asks it anew, as a message of its own
         card = await self._inbox.amend(replace(entry.question, text=text, follows=entry.turn))
         if card is not None:
             return JSONResponse({"late": card.text})
@@ -99,13 +105,14 @@ class Handlers:
         return JSONResponse({"late": None})
 
     async def again(self, request: Request) -> Response:
-        """A question with another wording and the same files, as a new one in its thread."""
+        """A question with another wording and the same files, as a new one in its thread that begins where the first did."""
         body = await _body(request)
         entry = await self._room.store.entry(request.path_params["turn"])
         if entry is None or entry.question is None:
             raise HTTPException(404, "There is no such question.")
         was = entry.question
-        return await self._ask(entry.thread, _id(body, "id"), _text(body), was.attachments, run=was.kind == "run")
+        again = (_id(body, "id"), _text(body), was.attachments)
+        return await self._ask(entry.thread, *again, run=was.kind == "run", follows=entry.turn)
 
     async def act(self, request: Request) -> Response:
         """A button."""
@@ -190,7 +197,14 @@ class Handlers:
         return StreamingResponse(rest(), headers=headers, media_type=known)
 
     async def _ask(
-        self, thread: str, message: str, text: str, attachments: tuple[Attachment, ...], *, run: bool = False
+        self,
+        thread: str,
+        message: str,
+        text: str,
+        attachments: tuple[Attachment, ...],
+        *,
+        run: bool = False,
+        follows: str | None = None,
     ) -> Response:
         key = names.key(thread, message)
         question = Question(
@@ -202,6 +216,7 @@ class Handlers:
             text=text,
             kind="run" if run else "ask",
             attachments=attachments,
+            follows=follows,
         )
         await self._room.store.ask(question, render.title(text or attachments[0].name))
         self._room.changed(thread, question.id)

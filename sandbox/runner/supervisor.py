@@ -243,6 +243,7 @@ class Supervisor:
             "warm": self._kernel.ready and self._kernel.warm,
             "cell": {"id": cell.id, "running": cell is self._current} if cell else None,
             "memory": processes.memory(),
+            "emptied": bool(self._missed),
         }
         self._send(wire.STATE, 0, state)
 

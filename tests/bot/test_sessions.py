@@ -172,6 +172,21 @@ async def test_a_thread_goes_back_to_before_a_question_while_that_is_kept(engine
         assert await these.run("import os; 'x' in globals(), os.listdir()") == "(False, [])"
 
 
+async def test_a_python_that_died_after_its_cell_does_not_take_the_kept_variables_with_it(
+    engine: Engine, tmp_path: Path
+) -> None:
+    async with threads(tmp_path, engine, Bounds(), tended=False) as these:
+        await these.run("x = 1")
+        await these.sessions.save(THREAD)
+        await these.run("import os, threading; threading.Timer(0.2, lambda: os._exit(1)).start()")
+        await asyncio.sleep(0.6)
+        await these.sessions.save(THREAD)
+        assert these.sessions.news(THREAD) == "Variables are as they were at the end of the previous answer."
+        kept = await these.records.checkpoint(THREAD)
+        assert kept is not None and kept.variables.variables == 1
+        assert await these.run("x") == "1"
+
+
 async def test_a_piece_that_is_missing_is_a_loss_with_a_name(engine: Engine, tmp_path: Path) -> None:
     async with threads(tmp_path, engine, Bounds(), tended=False) as these:
         await these.run("x = 1; open('f', 'w').write('here')")

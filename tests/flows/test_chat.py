@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bot import journal
 from tests.fakes.model import Code
 from tests.flows.conftest import World, said
 
@@ -175,3 +176,25 @@ async def test_the_code_of_an_answer_is_shown_to_whoever_asks_for_it(world: Worl
     shown = [message for message in messages if message.only_for]
     assert [message.only_for for message in shown] == ["bob"]
     assert "shown = 'this very line'" in shown[0].text
+
+
+async def test_an_edited_question_that_had_its_answer_is_answered_again_from_before_it(world: World) -> None:
+    world.model.on("count the sheep", Code("sheep = 1"), "One sheep.")
+    thread = await world.platform.ask("count the sheep")
+    await world.answer(thread, "One sheep.")
+    await closed(world)
+    world.model.on("count the goats", Code("print('sheep' in globals())"), world.model.echo)
+    await world.platform.edit(thread, "count the goats")
+    await world.answer(thread, "False")
+    assert any("The question was edited" in message.text for message in said(world.platform.messages(thread)))
+    assert "count the sheep" not in str(world.model.requests[-1]), "what was undone is not told to the model"
+
+
+async def closed(world: World) -> None:
+    """Every answer that was given is on record as given: what is edited from here on is asked again."""
+    async with journal.connect(f"sqlite:///{world.bot.home}/journal.db") as records:
+        for _ in range(200):
+            if not await records.unfinished():
+                return
+            await asyncio.sleep(0.05)
+    raise AssertionError("a turn is still open after 10 s")

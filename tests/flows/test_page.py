@@ -295,7 +295,7 @@ async def test_an_answered_question_is_asked_anew_with_its_files(place: Place, o
     await page.get_by_label("The question's new wording").fill("read the whole file")
     await check_access(page)
     await page.get_by_role("button", name="Run again").click()
-    await expect(page.get_by_role("alert").filter(has_text="already taken up the earlier wording")).to_be_visible()
+    await expect(page.get_by_role("alert").filter(has_text="This question has its answer.")).to_be_visible()
     await page.get_by_role("button", name="Ask it anew").click()
     await answered(page, "words in a file")
     await expect(page.locator(".question")).to_have_count(2)

@@ -178,6 +178,17 @@ async def test_a_killed_python_has_the_last_answers_variables_and_an_edited_ques
     await stage.recall(thread)
 
 
+async def test_stop_by_force_gives_the_last_answers_variables_back(stage: Stage) -> None:
+    thread = await stage.remember()
+    stubborn = "fresh = 1\nwhile True:\n    try:\n        while True: pass\n    except KeyboardInterrupt: pass"
+    await stage.slack.ask(f"```\n{stubborn}\n```", thread=thread)
+    await stage.slack.until(thread, lambda messages: "Stop" in said(messages)[-1].buttons)
+    await asyncio.sleep(1)  # into the loop
+    await stage.slack.press(thread, "Stop")
+    await stage.hear(thread, "Variables are as they were at the end of the previous answer; fresh of this one is lost.")
+    await stage.recall(thread)
+
+
 async def test_a_lost_container_costs_nothing_that_was_saved(stage: Stage) -> None:
     thread = await stage.remember()
     await stage.lose_container()

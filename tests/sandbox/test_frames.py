@@ -153,9 +153,12 @@ def _try(payload: bytes) -> None:
         value = host.json_object(payload)
     except ProtocolError:
         return
-    for reader in (host.files, host.variables, host.losses, lambda value: host.names(value, "plan")):
+    for reader in (host.files, host.variables, host.losses, host.piece):
         with suppress(ProtocolError):
             reader(value)
+    for key in ("plan", "gone"):
+        with suppress(ProtocolError):
+            assert all(len(name) <= 200 and "\x1b" not in name for name in host.names(value, key))
 
 
 @given(st.binary(max_size=400))
@@ -201,8 +204,12 @@ def test_any_bytes_are_understood_or_refused(payload: bytes) -> None:
                 "files",
                 "variables",
                 "bytes",
+                "piece",
                 "plan",
                 "lost",
+                "gone",
+                "memory",
+                "emptied",
             ]
         ),
         values | st.sampled_from(["started", "printed", "progress", "result", "raised", "made", "ended", "ok"]),
@@ -229,6 +236,13 @@ def test_any_json_is_understood_or_refused(value: dict[str, Any]) -> None:
 def test_numbers_and_nesting_are_bounded(payload: bytes) -> None:
     with pytest.raises(ProtocolError):
         host.output(payload)
+
+
+@pytest.mark.parametrize("name", [None, "../../x", "A" * 32, "a" * 31, "a" * 33, "a" * 32 + "\n"])
+def test_a_pieces_name_is_a_hash_and_nothing_else(name: str | None) -> None:
+    with pytest.raises(ProtocolError):
+        host.piece({"piece": name})
+    assert host.piece({"piece": "0f" * 16}) == "0f" * 16
 
 
 def test_text_is_cleaned_again_on_the_host() -> None:

@@ -1,6 +1,8 @@
 """What the sandbox image holds, used for real under the hardened profile, in one container."""
 
+import os
 import re
+import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,6 @@ from tests.sandbox.conftest import SPEC
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
-STANDARD = "cellmate-standard:latest"
 ROOT = Path(__file__).parents[2]
 
 
@@ -38,17 +39,25 @@ async def session(shared_engine: Engine) -> AsyncIterator[Session]:
     await opened.close()
 
 
+@pytest.fixture(scope="module")
+def larger() -> str:
+    """The image `standard` as it would be built from what lies here."""
+    inputs = ". scripts/setup.sh && python3 scripts/engine.py hash $(image_inputs standard)"
+    version = subprocess.run(["sh", "-c", inputs], cwd=ROOT, env=os.environ | {"root": "."}, capture_output=True, check=True)
+    return f"cellmate-standard:{version.stdout.decode().strip()}"
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def standard() -> AsyncIterator[Session]:
+async def standard(larger: str) -> AsyncIterator[Session]:
     """In the larger image, as an operator sets it up."""
-    spec = Spec(STANDARD, Limits())
+    spec = Spec(larger, Limits())
     async with docker_engine(spec=spec) as engine:
         try:
             built = (await engine.about()).image is not None
         except SandboxDown as down:
             pytest.skip(str(down))
         if not built:
-            pytest.skip(f"the image {STANDARD} is not built; type scripts/image standard")
+            pytest.skip(f"the image {larger} is not built; type scripts/image standard")
         yield await engine.session("standard", spec)
 
 
