@@ -42,7 +42,7 @@ RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/tests/
 
 FROM python AS programs-slim
 # ffmpeg asks for a display's drivers, which nothing here can use: they are a third of its weight, and are left out. Of the
-# fonts those are taken that sandbox/matplotlib.sed names.
+# fonts those are taken that sandbox/matplotlib.sed names. myhostname knows `localhost`: without a network there is no /etc/hosts.
 RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
     export APT_CONFIG=/run/secrets/apt DEBIAN_FRONTEND=noninteractive \
     && apt-get update -q \
@@ -57,7 +57,7 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=apt \
         -o Dpkg::Options::='--path-include=/usr/share/fonts/truetype/noto/NotoSansDevanagari-*' \
         -o Dpkg::Options::='--path-include=/usr/share/fonts/truetype/noto/NotoSansHebrew-*' \
         -o Dpkg::Options::='--path-include=/usr/share/fonts/truetype/noto/NotoSansThai-*' \
-        ffmpeg fonts-dejavu-core fonts-noto-cjk fonts-noto-core fonts-symbola \
+        ffmpeg fonts-dejavu-core fonts-noto-cjk fonts-noto-core fonts-symbola libnss-myhostname \
     && find / -xdev -perm /6000 -exec chmod a-s {} + \
     && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /usr/lib/python3.13 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/cache/fontconfig/* /var/log/*

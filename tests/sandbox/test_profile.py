@@ -97,8 +97,8 @@ subprocess.run('ffmpeg -v error -f lavfi -i testsrc=d=0.2 -c:v libx264 v.mp4', s
     "asyncio": """
 import asyncio
 async def answer(reader, writer): writer.write(await reader.readline()); writer.close()
-server = await asyncio.start_server(answer, '127.0.0.1', 0)
-reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+server = await asyncio.start_server(answer, 'localhost', 0)
+reader, writer = await asyncio.open_connection('localhost', server.sockets[0].getsockname()[1])
 writer.write(b'hello\\n')
 child = await asyncio.create_subprocess_exec('echo', 'child', stdout=asyncio.subprocess.PIPE)
 await reader.readline(), await child.stdout.read(), await asyncio.to_thread(abs, -1)
@@ -109,7 +109,7 @@ from multiprocessing import shared_memory
 fd = os.memfd_create('m'); os.truncate(fd, 4096)
 mmap.mmap(fd, 4096).size(), shared_memory.ShareableList([1, 'a'])
 """,
-    "names of this machine": "import socket\nsocket.getaddrinfo('127.0.0.1', 80), socket.if_nameindex(), socket.gethostname()",
+    "names of this machine": "import socket\nsocket.getaddrinfo('localhost', 80), socket.if_nameindex(), socket.gethostname()",
     "signals and timers": """
 import signal, time
 rang = []
