@@ -1,5 +1,7 @@
 """Cases 1 to 22: code that takes all there is. The `session` fixture then runs the next cell, and a neighbour's."""
 
+import asyncio
+
 import pytest
 
 from sandbox import FileRefused, Limits, Session
@@ -100,7 +102,7 @@ next((int(open(path).read()) for path in paths if os.path.exists(path)), None)
     if bound.value is None:
         pytest.skip("the engine's kernel keeps no account of swap")
     assert int(bound.value) in (0, 384 << 20)  # cgroup 2 counts swap alone, cgroup 1 with the memory
-    outcome = await run(session, "x = []\nwhile True: x.append(os.urandom(8 << 20))")
+    outcome = await run(session, "x = []\nwhile True: x.append(b'1' * (8 << 20))")
     assert "out of memory (384 MB)" in outcome.ended.detail
 
 
@@ -116,10 +118,23 @@ async def test_10_a_loop_in_c_that_does_not_heed_signals(session: Session, code:
 
 
 async def test_11_a_thread_goes_on_after_its_cell(session: Session, neighbour: Session) -> None:
-    """It may: it is the thread's own. It takes no other's time, and its text is nobody else's; see also late output."""
-    code = "import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin, daemon=True).start()"
+    """It may, and its text is nobody else's; once the session rests it stands still."""
+    code = """
+import threading, time
+gap = 0
+def spin():
+    global gap
+    last = time.monotonic()
+    while True:
+        now = time.monotonic()
+        gap, last = max(gap, now - last), now
+threading.Thread(target=spin, daemon=True).start()
+"""
     assert (await run(session, code)).ended.reason == "ok"
     await _starts_a_process(neighbour)
+    await session.rest()
+    await asyncio.sleep(0.5)
+    assert (await run(session, "gap > 0.3")).value == "True"
 
 
 async def test_12_background_process(session: Session) -> None:
