@@ -201,7 +201,7 @@ class Sessions:
                 if session.origin == "adopted":
                     held.changed.update(PARTS)
             held.resting = False
-            if session.emptied:
+            if session.emptied and not held.users:  # whoever has just run a cell in it mends it, and says so at once
                 held.news = await self._reload(thread, session, ())
             return held
 
