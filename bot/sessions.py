@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -68,6 +69,7 @@ class Sessions:
         self.spec = spec
         self._engine, self._files, self._journal, self._bounds = engine, files, journal, bounds
         self._held: dict[ThreadRef, _Held] = {}
+        self._engaged: Counter[ThreadRef] = Counter()
         self._locks: WeakValueDictionary[ThreadRef, asyncio.Lock] = WeakValueDictionary()
         self._key: bytes | None = None
         self._memory = bounds.memory
@@ -92,8 +94,24 @@ class Sessions:
             held.users -= 1
             held.used = time.monotonic()
 
-    async def prepare(self, thread: ThreadRef) -> None:
-        """Open the thread's session before it is needed. What fails here fails again where it is needed, and is said there."""
+    @asynccontextmanager
+    async def engaged(self, thread: ThreadRef) -> AsyncIterator[None]:
+        """While a turn of the thread is carried out: its session is opened beside that, and neither paused nor closed.
+
+        What fails here fails again where the session is needed, and is said there.
+        """
+        self._engaged[thread] += 1
+        opening = asyncio.create_task(self._prepare(thread), name="session, beside the model")
+        try:
+            yield
+        finally:
+            opening.cancel()
+            await asyncio.wait({opening})
+            self._engaged[thread] -= 1
+            if not self._engaged[thread]:
+                del self._engaged[thread]
+
+    async def _prepare(self, thread: ThreadRef) -> None:
         with suppress(SandboxError, CellmateError, OSError):
             await self._open(thread)
 
@@ -166,7 +184,9 @@ class Sessions:
         while True:
             now = time.monotonic()
             for thread, held in list(self._held.items()):
-                if not held.users and now - held.used > bounds.idle:
+                if not self._idle(thread, held):
+                    continue
+                if now - held.used > bounds.idle:
                     await self._hibernate(thread)
                 elif not held.resting and now - held.used > bounds.pause:
                     await self._rest(thread)
@@ -222,12 +242,15 @@ class Sessions:
             await self._hibernate(thread)
 
     def _longest_idle(self) -> list[ThreadRef]:
-        idle = [(held.used, str(thread), thread) for thread, held in self._held.items() if not held.users]
+        idle = [(held.used, str(thread), thread) for thread, held in self._held.items() if self._idle(thread, held)]
         return [thread for _, _, thread in sorted(idle)]
+
+    def _idle(self, thread: ThreadRef, held: _Held) -> bool:
+        return not held.users and thread not in self._engaged
 
     async def _rest(self, thread: ThreadRef) -> None:
         async with self._lock(thread):
-            if (held := self._held.get(thread)) and not held.users:
+            if (held := self._held.get(thread)) and self._idle(thread, held):
                 held.resting = True
                 await held.session.rest()
 

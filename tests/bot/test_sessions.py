@@ -86,9 +86,9 @@ def age(home: Path, by: timedelta) -> None:
 
 async def test_an_idle_thread_is_paused_then_put_to_sleep_and_wakes(engine: Engine, tmp_path: Path) -> None:
     async with threads(tmp_path, engine, Bounds(pause=0.4, idle=3)) as these:
-        await these.sessions.prepare(THREAD)
-        assert await these.running(), "claimed before it is needed"
-        await these.run("x = 41")
+        async with these.sessions.engaged(THREAD):
+            await until(these.running)  # claimed before it is needed
+            await these.run("x = 41")
         held = these.sessions._held[THREAD]
 
         async def paused() -> bool:
@@ -99,6 +99,18 @@ async def test_an_idle_thread_is_paused_then_put_to_sleep_and_wakes(engine: Engi
         await these.asleep(THREAD)
         assert await these.run("x") == "42"
         assert these.sessions.news(THREAD) == ""
+
+
+async def test_a_thread_whose_model_thinks_is_not_put_to_sleep_for_another(engine: Engine, tmp_path: Path) -> None:
+    async with threads(tmp_path, engine, Bounds(most=1, memory=1, idle=0.2, pause=0.2)) as these:
+        async with these.sessions.engaged(THREAD):
+            await these.run("x = 1")
+            first = these.sessions._held[THREAD].session
+            await these.run("x = 2", OTHER)
+            await these.asleep(OTHER)
+            assert await these.run("x") == "1"
+            assert these.sessions._held[THREAD].session is first
+        await these.asleep(THREAD)
 
 
 async def test_the_longest_idle_sleep_when_all_use_too_much_memory(engine: Engine, tmp_path: Path) -> None:
