@@ -71,6 +71,8 @@ class Sessions:
         self._held: dict[ThreadRef, _Held] = {}
         self._engaged: Counter[ThreadRef] = Counter()
         self._locks: WeakValueDictionary[ThreadRef, asyncio.Lock] = WeakValueDictionary()
+        self._damaged: set[ThreadRef] = set()
+        """Threads of whose last checkpoint not every piece can be relied on."""
         self._key: bytes | None = None
         self._memory = bounds.memory
 
@@ -278,7 +280,7 @@ class Sessions:
             log.warning("session not saved, left running", thread=str(thread), problem=str(problem))
             return
         async with self._lock(thread):
-            if (held := self._held.get(thread)) and not held.users and not held.changed:
+            if (held := self._held.get(thread)) and self._idle(thread, held) and not held.changed:
                 del self._held[thread]
                 await held.session.close()
 
@@ -303,7 +305,8 @@ class Sessions:
 
     async def _checkpoint(self, thread: ThreadRef, held: _Held, wanted: Sequence[Part]) -> None:
         before = await self._journal.checkpoint(thread) or Kept("", (), Saved(0, 0), Saved(0, 0))
-        keeping = _Keeping(self._files, await self._secret(), thread, before.pieces)
+        known = () if thread in self._damaged else before.pieces
+        keeping = _Keeping(self._files, await self._secret(), thread, known)
         pieces = {part: [piece for piece in before.pieces if piece.part == part] for part in PARTS}
         saved = {"files": before.files, "variables": before.variables}
         async with aclosing(keeping):
@@ -318,6 +321,8 @@ class Sessions:
             kept = Kept(held.turn or before.turn, (*pieces["files"], *pieces["variables"]), saved["files"], saved["variables"])
             unneeded = await self._journal.save(thread, kept)
             keeping.new.clear()
+        if "variables" in wanted:
+            self._damaged.discard(thread)
         await self._remove(unneeded)
 
     async def _source(self, thread: ThreadRef, kept: Kept | None) -> Checkpoint | None:
@@ -339,9 +344,11 @@ class Sessions:
                         yield chunk
             except FileNotFoundError:
                 log.error("piece of a checkpoint missing", thread=str(thread), digest=piece.blob.digest)
+                self._damaged.add(thread)
                 raise Damaged("a part of it is missing on the disk") from None
             except Damaged:
                 log.error("piece of a checkpoint refused", thread=str(thread), digest=piece.blob.digest)
+                self._damaged.add(thread)
                 raise
 
     async def _reload(self, thread: ThreadRef, session: Session, cells: Sequence[str]) -> str:

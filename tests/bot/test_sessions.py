@@ -212,3 +212,6 @@ async def test_a_piece_that_is_missing_is_a_loss_with_a_name(engine: Engine, tmp
         assert these.sessions.news(THREAD) == (
             "Restored 0 variables and 1 file; variables could not be brought back (a part of it is missing on the disk)."
         )
+        await these.run("x = 1")
+    async with threads(tmp_path, engine, Bounds(), tended=False) as these:
+        assert await these.run("x") == "1", "what has the same content is written again, for it is not there"
