@@ -70,6 +70,7 @@ class Sessions:
         self._engine, self._files, self._journal, self._bounds = engine, files, journal, bounds
         self._held: dict[ThreadRef, _Held] = {}
         self._engaged: Counter[ThreadRef] = Counter()
+        self._opening: set[asyncio.Task[None]] = set()
         self._locks: WeakValueDictionary[ThreadRef, asyncio.Lock] = WeakValueDictionary()
         self._damaged: set[ThreadRef] = set()
         """Threads of whose last checkpoint not every piece can be relied on."""
@@ -103,12 +104,13 @@ class Sessions:
         What fails here fails again where the session is needed, and is said there.
         """
         self._engaged[thread] += 1
+        # Nobody waits for it at the end of a turn that needed no session: the next one has it.
         opening = asyncio.create_task(self._prepare(thread), name="session, beside the model")
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
         try:
             yield
         finally:
-            opening.cancel()
-            await asyncio.wait({opening})
             self._engaged[thread] -= 1
             if not self._engaged[thread]:
                 del self._engaged[thread]
@@ -130,6 +132,8 @@ class Sessions:
 
         `cells`: the code that ran since that checkpoint. Raises `SandboxError`.
         """
+        if thread not in self._held:
+            return ""  # perhaps it is just being opened: nothing has been done in it
         async with self._lock(thread):
             held = self._held.get(thread)
             if held is None or not held.session.emptied:
@@ -138,6 +142,8 @@ class Sessions:
 
     async def save(self, thread: ThreadRef, *parts: Part) -> None:
         """Checkpoint what has changed of these parts (none named: of both). Raises `SandboxError`, `CellmateError`, OSError."""
+        if thread not in self._held:
+            return
         async with self._lock(thread):
             held = self._held.get(thread)
             wanted = [part for part in parts or PARTS if held and part in held.changed]
@@ -203,6 +209,9 @@ class Sessions:
 
     async def close(self) -> list[ThreadRef]:
         """Checkpoint and close every session; returns the threads whose state could not be saved (they stay running)."""
+        for opening in (tasks := set(self._opening)):
+            opening.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         threads = list(self._held)
         await asyncio.gather(*map(self._hibernate, threads))
         return [thread for thread in threads if thread in self._held]

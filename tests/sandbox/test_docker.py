@@ -191,6 +191,19 @@ async def test_a_claim_makes_no_call_to_the_engine(instance: str) -> None:
         assert len(calls) == 1
 
 
+async def test_nobody_waiting_any_more_leaves_no_container(instance: str) -> None:
+    async with connect(instance, SPEC, pool=0) as engine:
+        await engine.running()
+        for pause in (0.0, 0.005, 0.02, 0.05, 0.2, 0.5):
+            opening = asyncio.ensure_future(engine.session("thread", SPEC))
+            await asyncio.sleep(pause)
+            opening.cancel()
+            await asyncio.wait({opening})
+            if not opening.cancelled():
+                await opening.result().close()
+            assert await _containers(instance) == [], f"cancelled after {pause} s"
+
+
 async def test_one_that_died_while_it_waited_is_not_given(instance: str) -> None:
     async with connect(instance, SPEC, pool=1) as engine:
         await _filled(engine)
