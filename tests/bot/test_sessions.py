@@ -184,6 +184,18 @@ async def test_a_thread_goes_back_to_before_a_question_while_that_is_kept(engine
         assert await these.run("import os; 'x' in globals(), os.listdir()") == "(False, [])"
 
 
+async def test_variables_that_were_lost_before_they_were_saved_are_named(engine: Engine, tmp_path: Path) -> None:
+    async with threads(tmp_path, engine, Bounds(), tended=False) as these:
+        await these.run("x = 1; open('f', 'w').write('one')")
+        await these.sessions.save(THREAD)
+        await these.run("x = 2; open('f', 'w').write('two')")
+        await these.sessions.save(THREAD, "files")
+        await these.sessions._held[THREAD].session.close()  # the container goes before the variables are saved
+        assert await these.run("x, open('f').read()") == "(1, 'two')"
+        why = "they were lost before they could be saved"
+        assert these.sessions.news(THREAD) == f"Restored 1 variable and 1 file; the newest variables could not be kept ({why})."
+
+
 async def test_a_python_that_died_after_its_cell_does_not_take_the_kept_variables_with_it(
     engine: Engine, tmp_path: Path
 ) -> None:
