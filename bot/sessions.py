@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -68,7 +69,11 @@ class Sessions:
         self.spec = spec
         self._engine, self._files, self._journal, self._bounds = engine, files, journal, bounds
         self._held: dict[ThreadRef, _Held] = {}
+        self._engaged: Counter[ThreadRef] = Counter()
+        self._opening: set[asyncio.Task[None]] = set()
         self._locks: WeakValueDictionary[ThreadRef, asyncio.Lock] = WeakValueDictionary()
+        self._damaged: set[ThreadRef] = set()
+        """Threads of whose last checkpoint not every piece can be relied on."""
         self._key: bytes | None = None
         self._memory = bounds.memory
 
@@ -92,8 +97,25 @@ class Sessions:
             held.users -= 1
             held.used = time.monotonic()
 
-    async def prepare(self, thread: ThreadRef) -> None:
-        """Open the thread's session before it is needed. What fails here fails again where it is needed, and is said there."""
+    @asynccontextmanager
+    async def engaged(self, thread: ThreadRef) -> AsyncIterator[None]:
+        """While a turn of the thread is carried out: its session is opened beside that, and neither paused nor closed.
+
+        What fails here fails again where the session is needed, and is said there.
+        """
+        self._engaged[thread] += 1
+        # Nobody waits for it at the end of a turn that needed no session: the next one has it.
+        opening = asyncio.create_task(self._prepare(thread), name="session, beside the model")
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+        try:
+            yield
+        finally:
+            self._engaged[thread] -= 1
+            if not self._engaged[thread]:
+                del self._engaged[thread]
+
+    async def _prepare(self, thread: ThreadRef) -> None:
         with suppress(SandboxError, CellmateError, OSError):
             await self._open(thread)
 
@@ -110,6 +132,8 @@ class Sessions:
 
         `cells`: the code that ran since that checkpoint. Raises `SandboxError`.
         """
+        if thread not in self._held:
+            return ""  # perhaps it is just being opened: nothing has been done in it
         async with self._lock(thread):
             held = self._held.get(thread)
             if held is None or not held.session.emptied:
@@ -118,6 +142,8 @@ class Sessions:
 
     async def save(self, thread: ThreadRef, *parts: Part) -> None:
         """Checkpoint what has changed of these parts (none named: of both). Raises `SandboxError`, `CellmateError`, OSError."""
+        if thread not in self._held:
+            return
         async with self._lock(thread):
             held = self._held.get(thread)
             wanted = [part for part in parts or PARTS if held and part in held.changed]
@@ -166,7 +192,9 @@ class Sessions:
         while True:
             now = time.monotonic()
             for thread, held in list(self._held.items()):
-                if not held.users and now - held.used > bounds.idle:
+                if not self._idle(thread, held):
+                    continue
+                if now - held.used > bounds.idle:
                     await self._hibernate(thread)
                 elif not held.resting and now - held.used > bounds.pause:
                     await self._rest(thread)
@@ -181,6 +209,9 @@ class Sessions:
 
     async def close(self) -> list[ThreadRef]:
         """Checkpoint and close every session; returns the threads whose state could not be saved (they stay running)."""
+        for opening in (tasks := set(self._opening)):
+            opening.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         threads = list(self._held)
         await asyncio.gather(*map(self._hibernate, threads))
         return [thread for thread in threads if thread in self._held]
@@ -222,12 +253,15 @@ class Sessions:
             await self._hibernate(thread)
 
     def _longest_idle(self) -> list[ThreadRef]:
-        idle = [(held.used, str(thread), thread) for thread, held in self._held.items() if not held.users]
+        idle = [(held.used, str(thread), thread) for thread, held in self._held.items() if self._idle(thread, held)]
         return [thread for _, _, thread in sorted(idle)]
+
+    def _idle(self, thread: ThreadRef, held: _Held) -> bool:
+        return not held.users and thread not in self._engaged
 
     async def _rest(self, thread: ThreadRef) -> None:
         async with self._lock(thread):
-            if (held := self._held.get(thread)) and not held.users:
+            if (held := self._held.get(thread)) and self._idle(thread, held):
                 held.resting = True
                 await held.session.rest()
 
@@ -255,7 +289,7 @@ class Sessions:
             log.warning("session not saved, left running", thread=str(thread), problem=str(problem))
             return
         async with self._lock(thread):
-            if (held := self._held.get(thread)) and not held.users and not held.changed:
+            if (held := self._held.get(thread)) and self._idle(thread, held) and not held.changed:
                 del self._held[thread]
                 await held.session.close()
 
@@ -280,7 +314,8 @@ class Sessions:
 
     async def _checkpoint(self, thread: ThreadRef, held: _Held, wanted: Sequence[Part]) -> None:
         before = await self._journal.checkpoint(thread) or Kept("", (), Saved(0, 0), Saved(0, 0))
-        keeping = _Keeping(self._files, await self._secret(), thread, before.pieces)
+        known = () if thread in self._damaged else before.pieces
+        keeping = _Keeping(self._files, await self._secret(), thread, known)
         pieces = {part: [piece for piece in before.pieces if piece.part == part] for part in PARTS}
         saved = {"files": before.files, "variables": before.variables}
         async with aclosing(keeping):
@@ -295,6 +330,8 @@ class Sessions:
             kept = Kept(held.turn or before.turn, (*pieces["files"], *pieces["variables"]), saved["files"], saved["variables"])
             unneeded = await self._journal.save(thread, kept)
             keeping.new.clear()
+        if "variables" in wanted:
+            self._damaged.discard(thread)
         await self._remove(unneeded)
 
     async def _source(self, thread: ThreadRef, kept: Kept | None) -> Checkpoint | None:
@@ -316,9 +353,11 @@ class Sessions:
                         yield chunk
             except FileNotFoundError:
                 log.error("piece of a checkpoint missing", thread=str(thread), digest=piece.blob.digest)
+                self._damaged.add(thread)
                 raise Damaged("a part of it is missing on the disk") from None
             except Damaged:
                 log.error("piece of a checkpoint refused", thread=str(thread), digest=piece.blob.digest)
+                self._damaged.add(thread)
                 raise
 
     async def _reload(self, thread: ThreadRef, session: Session, cells: Sequence[str]) -> str:

@@ -181,7 +181,7 @@ class TurnRun:
         """The final state and a closing sentence; every failure that is somebody's to know becomes one here."""
         try:
             await self._begin()
-            async with self._prepared():
+            async with self._means.sessions.engaged(self.question.thread):
                 return "done", await self._loop()
         except (CellmateError, SandboxError) as problem:
             return "failed", str(problem)
@@ -261,16 +261,6 @@ class TurnRun:
             notes = await intake.place(self._chat, session, self.question.attachments, limits, cell)
         known = {item.text for item in self.items if isinstance(item, Said)}
         await self._append(*(note for note in notes if note.text not in known))
-
-    @asynccontextmanager
-    async def _prepared(self) -> AsyncIterator[None]:
-        """The sandbox is claimed, and woken, while the model still thinks."""
-        preparing = asyncio.create_task(self._means.sessions.prepare(self.question.thread), name="sandbox, beside the model")
-        try:
-            yield
-        finally:
-            preparing.cancel()
-            await asyncio.wait({preparing})
 
     async def _loop(self) -> str:
         while True:

@@ -333,16 +333,28 @@ class DockerEngine:
             try:
                 async with asyncio.timeout(_CALL):
                     body = _body(spec, self._instance, token, podman=await self._is_podman())
-                    made = await self._docker.containers.create(body)
+                id = await self._make(body)
             except aiodocker.DockerError as error:
                 if error.status == 404:
                     raise _no_image(spec.image) from error
                 raise
             try:
-                return await self._start(made.id, spec, token)
+                return await self._start(id, spec, token)
             except BaseException:
-                await asyncio.shield(_delete(self._docker, made.id))
+                await asyncio.shield(_delete(self._docker, id))
                 raise
+
+    async def _make(self, body: dict[str, Any]) -> str:
+        """The new container's id. An engine that was asked makes one, whether anybody waits for it any more or not."""
+        making = asyncio.ensure_future(self._docker.containers.create(body))
+        try:
+            async with asyncio.timeout(_CALL):
+                return str((await asyncio.shield(making)).id)
+        except BaseException:
+            with suppress(*_FAILURES):
+                async with asyncio.timeout(_CALL):
+                    await _delete(self._docker, (await making).id)
+            raise
 
     async def _create_warm(self) -> Container:
         """For the pool: one whose first plot pays for no import."""

@@ -86,9 +86,9 @@ def age(home: Path, by: timedelta) -> None:
 
 async def test_an_idle_thread_is_paused_then_put_to_sleep_and_wakes(engine: Engine, tmp_path: Path) -> None:
     async with threads(tmp_path, engine, Bounds(pause=0.4, idle=3)) as these:
-        await these.sessions.prepare(THREAD)
-        assert await these.running(), "claimed before it is needed"
-        await these.run("x = 41")
+        async with these.sessions.engaged(THREAD):
+            await until(these.running)  # claimed before it is needed
+            await these.run("x = 41")
         held = these.sessions._held[THREAD]
 
         async def paused() -> bool:
@@ -99,6 +99,18 @@ async def test_an_idle_thread_is_paused_then_put_to_sleep_and_wakes(engine: Engi
         await these.asleep(THREAD)
         assert await these.run("x") == "42"
         assert these.sessions.news(THREAD) == ""
+
+
+async def test_a_thread_whose_model_thinks_is_not_put_to_sleep_for_another(engine: Engine, tmp_path: Path) -> None:
+    async with threads(tmp_path, engine, Bounds(most=1, memory=1, idle=0.2, pause=0.2)) as these:
+        async with these.sessions.engaged(THREAD):
+            await these.run("x = 1")
+            first = these.sessions._held[THREAD].session
+            await these.run("x = 2", OTHER)
+            await these.asleep(OTHER)
+            assert await these.run("x") == "1"
+            assert these.sessions._held[THREAD].session is first
+        await these.asleep(THREAD)
 
 
 async def test_the_longest_idle_sleep_when_all_use_too_much_memory(engine: Engine, tmp_path: Path) -> None:
@@ -172,6 +184,18 @@ async def test_a_thread_goes_back_to_before_a_question_while_that_is_kept(engine
         assert await these.run("import os; 'x' in globals(), os.listdir()") == "(False, [])"
 
 
+async def test_variables_that_were_lost_before_they_were_saved_are_named(engine: Engine, tmp_path: Path) -> None:
+    async with threads(tmp_path, engine, Bounds(), tended=False) as these:
+        await these.run("x = 1; open('f', 'w').write('one')")
+        await these.sessions.save(THREAD)
+        await these.run("x = 2; open('f', 'w').write('two')")
+        await these.sessions.save(THREAD, "files")
+        await these.sessions._held[THREAD].session.close()  # the container goes before the variables are saved
+        assert await these.run("x, open('f').read()") == "(1, 'two')"
+        why = "they were lost before they could be saved"
+        assert these.sessions.news(THREAD) == f"Restored 1 variable and 1 file; the newest variables could not be kept ({why})."
+
+
 async def test_a_python_that_died_after_its_cell_does_not_take_the_kept_variables_with_it(
     engine: Engine, tmp_path: Path
 ) -> None:
@@ -200,3 +224,6 @@ async def test_a_piece_that_is_missing_is_a_loss_with_a_name(engine: Engine, tmp
         assert these.sessions.news(THREAD) == (
             "Restored 0 variables and 1 file; variables could not be brought back (a part of it is missing on the disk)."
         )
+        await these.run("x = 1")
+    async with threads(tmp_path, engine, Bounds(), tended=False) as these:
+        assert await these.run("x") == "1", "what has the same content is written again, for it is not there"

@@ -191,6 +191,19 @@ async def test_a_claim_makes_no_call_to_the_engine(instance: str) -> None:
         assert len(calls) == 1
 
 
+async def test_nobody_waiting_any_more_leaves_no_container(instance: str) -> None:
+    async with connect(instance, SPEC, pool=0) as engine:
+        await engine.running()
+        for pause in (0.0, 0.005, 0.02, 0.05, 0.2, 0.5):
+            opening = asyncio.ensure_future(engine.session("thread", SPEC))
+            await asyncio.sleep(pause)
+            opening.cancel()
+            await asyncio.wait({opening})
+            if not opening.cancelled():
+                await opening.result().close()
+            assert await _containers(instance) == [], f"cancelled after {pause} s"
+
+
 async def test_one_that_died_while_it_waited_is_not_given(instance: str) -> None:
     async with connect(instance, SPEC, pool=1) as engine:
         await _filled(engine)
@@ -205,15 +218,30 @@ async def _states(instance: str) -> list[str]:
         return [container["State"] for container in found]
 
 
+_TICKING = """
+import threading, time
+x, last, longest = 41, time.monotonic(), 0.0
+def tick():
+    global last, longest
+    while True:
+        now = time.monotonic()
+        last, longest = now, max(longest, now - last)
+        time.sleep(0.01)
+threading.Thread(target=tick, daemon=True).start()
+"""
+
+
 async def test_a_session_at_rest_is_paused_and_woken_by_the_next_call(instance: str) -> None:
     async with connect(instance, SPEC, pool=0) as engine:
         session = await engine.session("thread", SPEC)
-        await run(session, "x = 41")
+        await run(session, _TICKING)
         used = await engine.memory()
         await session.rest()
         await session.rest()
         assert await _states(instance) == ["paused"]
         assert await engine.memory() == used > 0, "as it was when it went to rest"
+        await asyncio.sleep(1.5)
+        assert float(str((await run(session, "longest")).value)) > 1.4, "nothing runs in it meanwhile"
         assert (await run(session, "x + 1")).value == "42"
         assert await _states(instance) == ["running"]
         await session.rest()
