@@ -81,7 +81,7 @@ def describe_plotly(figure: Any) -> tuple[str, str]:
     heading, series = "Interactive chart", []
     with suppress(Exception):
         layout, traces = figure.layout, figure.data[:_SERIES]
-        heading = f"Interactive {'/'.join(dict.fromkeys(trace.type for trace in traces))} chart"
+        heading = f"Interactive {'/'.join(dict.fromkeys(map(_kind_of_trace, traces)))} chart"
         heading += f" '{layout.title.text}'" if layout.title.text else ""
         labels = [
             f"{letter} {axis.title.text}" for letter, axis in (("x", layout.xaxis), ("y", layout.yaxis)) if axis.title.text
@@ -92,6 +92,11 @@ def describe_plotly(figure: Any) -> tuple[str, str]:
         series = [item for trace in traces for item in _trace(trace, str(trace.name or "") if names else "")]
     short = [item.short for item in series[:_NAMED_IN_ALT]] + ["…"] * (len(series) > _NAMED_IN_ALT)
     return _line("; ".join([heading, *short]), _ALT), _line(". ".join([heading, *(item.full for item in series)]), _FACTS)
+
+
+def _kind_of_trace(trace: Any) -> str:
+    """Plotly calls a line a scatter chart too."""
+    return "line" if trace.type in ("scatter", "scattergl") and trace.mode != "markers" else str(trace.type)
 
 
 def _trace(trace: Any, name: str) -> Iterator[Series]:

@@ -231,7 +231,7 @@ go.Figure(go.Pie(labels=['r', 's'], values=[1, 2])).show()
 px.imshow([[1, 2], [3, 4]])
 """
     assert [file.alt for file in (await run(session, code)).files] == [
-        "Interactive scatter chart 'Sales': x day, y sales; series a, b; a lowest 3 at 2026-01-01, highest 9 at 2026-01-02;"
+        "Interactive line chart 'Sales': x day, y sales; series a, b; a lowest 3 at 2026-01-01, highest 9 at 2026-01-02;"
         " b lowest 1 at 2026-01-03, highest 4 at 2026-01-04",
         "Interactive bar chart; lowest 2 at q, highest 5 at p",
         "Interactive pie chart; lowest 1 at r, highest 2 at s",
