@@ -173,6 +173,7 @@ def as_object(card: Card, paths: dict[str, Path]) -> dict[str, Any]:
         "text": card.text,
         "state": card.state,
         "notes": list(card.notes),
+        "table": asdict(card.table) if card.table else None,
         "cells": [
             {
                 "code": step.code,
@@ -191,6 +192,7 @@ def as_object(card: Card, paths: dict[str, Path]) -> dict[str, Any]:
                 "size": file.blob.size,
                 "path": str(paths[file.name]),
                 "alt": file.alt,
+                "facts": file.facts,
             }
             for file in card.files
         ],

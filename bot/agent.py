@@ -75,7 +75,8 @@ def report(cell: Returned, limit: int = 12_000) -> str:
     if cell.error is not None:
         parts.append("error:\n" + shorten(cell.error.traceback or f"{cell.error.name}: {cell.error.message}", limit // 3))
     if cell.files:
-        kinds = (f"{f.name} ({f.facts or f.alt or f.media_type}, {f.blob.size} bytes)" for f in cell.files)
+        room = max(100, limit // 3 // len(cell.files))
+        kinds = (f"{f.name} ({shorten(f.facts or f.alt or f.media_type, room)}, {f.blob.size} bytes)" for f in cell.files)
         parts.append("delivered to the thread: " + "; ".join(kinds))
     parts.extend(f"note: {note}" for note in cell.notes)
     return "\n\n".join(parts) or "(the code ran and printed nothing)"

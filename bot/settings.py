@@ -47,7 +47,9 @@ class Settings(BaseSettings):
     setup: Path | None = Field(
         None, description="The program that finds or makes what is missing (`./run` sets it); empty: nothing is made."
     )
-    image: str = Field("cellmate-sandbox:latest", description="The sandbox image; `./run` makes it.")
+    image: str = Field(
+        "cellmate-sandbox:latest", description="The sandbox image; `./run` makes it, or the larger `cellmate-standard:latest`."
+    )
     runtime: str = Field("", description="The OCI runtime as the engine knows it (`runsc`); empty: the engine's default.")
     pool: int = Field(1, ge=0, le=64, description="Containers kept started and ready for the next thread, at least; 0: none.")
     pool_memory: int = Field(

@@ -27,7 +27,7 @@ step() {
     began=$(date +%s)
     say "$what ..."
     report running "$what"
-    (while sleep 10 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do say "$what: $(($(date +%s) - began)) s"; done) &
+    (while sleep 10 >/dev/null 2>&1 3>&- && kill -0 $$ 2>/dev/null; do say "$what: $(($(date +%s) - began)) s"; done) &
     ticker=$!
     status=0
     "$@" >"$log" 2>&1 </dev/null 3>&- || status=$?

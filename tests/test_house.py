@@ -56,6 +56,12 @@ def test_the_tests_run_against_the_versions_that_the_bot_runs_with() -> None:
     assert versions("requirements-sandbox.lock") - elsewhere <= versions("requirements-sandbox-standard.lock")
 
 
+def test_a_step_that_is_over_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """Whoever reads how far set-up is waits for the end of the stream, not for a clock that still sleeps."""
+    script = f"root={ROOT}; . {ROOT}/scripts/setup.sh; kept={tmp_path}; exec 3>&1; step Trying sleep 0.5"
+    subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=9)
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.name))
 def test_a_set_up_script_is_posix_shell(script: Path) -> None:
     if shutil.which("dash") is None:

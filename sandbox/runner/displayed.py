@@ -69,8 +69,8 @@ def _suffix(media_type: str) -> str:
 
 def _keep(value: Any, stem: str, suffix: str) -> None:
     """Hand out the workspace's file that it was made from, else its content as a new one."""
-    source = Path(getattr(value, "filename", None) or "/dev/null").resolve()
-    if source.is_relative_to(figures.WORKSPACE) and source.is_file():
+    name = getattr(value, "filename", None)
+    if name and (source := Path(name).resolve()).is_relative_to(figures.WORKSPACE) and source.is_file():
         os.utime(source)  # a file that has changed is handed out
         return
     data = value.data

@@ -17,6 +17,8 @@ from weakref import WeakKeyDictionary
 _ALT, _FACTS = 600, 4_000
 _CHARTS, _SERIES, _VALUES = 6, 12, 12
 _NAMED_IN_ALT = 4
+_GRID = 4_000_000
+"""Values of a heatmap that are looked at: they are copied for it."""
 _GREYS = frozenset(("gray", "grey", "gist_gray", "Greys", "binary", "gray_r"))
 
 Reader = Callable[[float], str]
@@ -81,7 +83,7 @@ def describe_plotly(figure: Any) -> tuple[str, str]:
     heading, series = "Interactive chart", []
     with suppress(Exception):
         layout, traces = figure.layout, figure.data[:_SERIES]
-        heading = f"Interactive {'/'.join(dict.fromkeys(trace.type for trace in traces))} chart"
+        heading = f"Interactive {'/'.join(dict.fromkeys(map(_kind_of_trace, traces)))} chart"
         heading += f" '{layout.title.text}'" if layout.title.text else ""
         labels = [
             f"{letter} {axis.title.text}" for letter, axis in (("x", layout.xaxis), ("y", layout.yaxis)) if axis.title.text
@@ -92,6 +94,11 @@ def describe_plotly(figure: Any) -> tuple[str, str]:
         series = [item for trace in traces for item in _trace(trace, str(trace.name or "") if names else "")]
     short = [item.short for item in series[:_NAMED_IN_ALT]] + ["…"] * (len(series) > _NAMED_IN_ALT)
     return _line("; ".join([heading, *short]), _ALT), _line(". ".join([heading, *(item.full for item in series)]), _FACTS)
+
+
+def _kind_of_trace(trace: Any) -> str:
+    """Plotly calls a line a scatter chart too."""
+    return "line" if trace.type in ("scatter", "scattergl") and trace.mode != "markers" else str(trace.type)
 
 
 def _trace(trace: Any, name: str) -> Iterator[Series]:
@@ -232,7 +239,8 @@ def _points(axes: Any, name: str, xs: Any, ys: Any) -> Iterator[Series]:
     numpy = sys.modules["numpy"]
     x, y = (numpy.ma.filled(numpy.ma.asarray(values, dtype=float), numpy.nan) for values in (xs, ys))
     there = numpy.isfinite(x) & numpy.isfinite(y)
-    x, y = x[there], y[there]
+    if not there.all():
+        x, y = x[there], y[there]  # a copy, which as many points as fit the memory once might not bear
     if not len(y):
         return
     across, up = _reader(axes, "x"), _reader(axes, "y")
@@ -325,6 +333,10 @@ def _grid(axes: Any, grid: Any) -> Iterator[Series]:
         size = f"{values.shape[1]:,} by {values.shape[0]:,} pixels"
         yield Series(size, size)
         return
+    shape = f"{values.shape[0]:,} rows by {values.shape[1]:,} columns"
+    if values.size > _GRID:
+        yield Series(shape, shape)
+        return
     values = numpy.ma.filled(numpy.ma.asarray(values, dtype=float), numpy.nan)
     if not numpy.isfinite(values).any():
         return
@@ -337,7 +349,7 @@ def _grid(axes: Any, grid: Any) -> Iterator[Series]:
         return f"{_number(values[row, column])} at {', '.join(place)}"
 
     extremes = f"lowest {at(int(numpy.nanargmin(values)))}; highest {at(int(numpy.nanargmax(values)))}"
-    yield Series(extremes, f"{values.shape[0]:,} rows by {values.shape[1]:,} columns, {extremes}")
+    yield Series(extremes, f"{shape}, {extremes}")
 
 
 def _full(name: str, facts: str) -> str:
@@ -351,8 +363,9 @@ def _reader(axes: Any, letter: str, ticks: bool = False) -> Reader:
     """From a number on this axis to what stands for it: a category, a date, the tick's label (with `ticks`), or itself."""
     axis = axes.xaxis if letter == "x" else axes.yaxis
     names = {float(place): str(name) for name, place in (getattr(axis.units, "_mapping", None) or {}).items()}
-    near = (_ticks(axis) | names) if ticks else names
-    other = _dates(axis) or _number
+    dates = _dates(axis)
+    near = (_ticks(axis) | names) if ticks and not dates else names
+    other = dates or _number
 
     def read(value: float) -> str:
         place = min(near, key=lambda place: abs(place - value), default=value)

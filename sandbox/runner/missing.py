@@ -36,6 +36,7 @@ _INSTEAD = {
     "random": "faker mimesis",
     "pyarrow": "fastparquet feather",
     "cloudpickle": "dill",
+    "fitdecode": "fitparse",
 }
 _NEAREST = {missing: instead for instead, names in _INSTEAD.items() for missing in names.split()}
 _ONLINE = (

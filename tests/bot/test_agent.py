@@ -92,3 +92,10 @@ def test_a_report_says_everything_once_and_within_bounds() -> None:
     for part in parts:
         assert part in text
     assert "printed nothing" in report(Returned("c1"))
+
+
+def test_a_report_tells_what_charts_show_in_a_third_of_its_room() -> None:
+    charts = tuple(CardFile(f"{n}.png", "image/png", Blob("0" * 64, 1), True, "short", f"chart {n} " * 200) for n in range(9))
+    text = report(Returned("c1", files=charts), limit=3_000)
+    assert "chart 0" in text and "chart 8" in text and "short" not in text
+    assert len(text) < 3_000

@@ -66,14 +66,19 @@ def test_a_failing_cell_does_not_stop_the_next_and_the_status_is_1(tmp_path: Pat
 @pytest.mark.engine
 def test_attachments_go_in_and_files_come_out(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("a,b\n1,2\n3,4\n")
-    code = source(tmp_path, "code.py", "df = pd.read_csv('in.csv')\ndf.to_csv('out.csv', index=False)\ndf.plot(title='Both')\n")
+    code = source(
+        tmp_path, "code.py", "df = pd.read_csv('in.csv')\ndf.to_csv('out.csv', index=False)\ndf.plot(title='Both')\ndf\n"
+    )
     result = cellmate("run", code, "--attach", tmp_path / "in.csv", "--out", tmp_path / "out", "--json", home=tmp_path / "home")
-    files = {file["name"]: file for file in answer(result)["files"]}
+    got = answer(result)
+    files = {file["name"]: file for file in got["files"]}
     assert {name: file["media_type"] for name, file in files.items()} == {"out.csv": "text/csv", "figure-1.png": "image/png"}
     assert Path(files["out.csv"]["path"]) == tmp_path / "out" / "out.csv"
     assert (tmp_path / "out" / "out.csv").read_text() == "a,b\n1,2\n3,4\n"
     assert files["figure-1.png"]["size"] == (tmp_path / "out" / "figure-1.png").stat().st_size
-    assert "Both" in files["figure-1.png"]["alt"]
+    assert "Both" in files["figure-1.png"]["alt"] and "a: 2 points" in files["figure-1.png"]["facts"]
+    table = {"columns": ["a", "b"], "types": ["int64", "int64"], "rows": [["1", "2"], ["3", "4"]], "total": 2}
+    assert got["table"] == table
 
 
 @pytest.mark.engine

@@ -67,6 +67,7 @@ draw().plot(pd.date_range('2026-01-31', periods=3), [1.5, np.nan, 9])
 pd.Series([3, 1], index=pd.period_range('2025-11', periods=2, freq='M'), name='sales').plot(ax=draw())
 axes = draw(); axes.scatter(x, x ** 2, label='north'); axes.axhline(99); axes.axvline(-99)
 pd.DataFrame({'u': [1, 7], 'v': [4, 2]}, index=['Jan', 'Feb']).plot.bar(ax=draw())
+draw().bar(pd.date_range('2026-03-01', periods=3), [2, 8, 1])
 draw().hist([1, 2, 2, 2, 5, 9], bins=4)
 draw().pie([1, 3], labels=['tea', 'coffee'])
 sns.boxplot(pd.DataFrame({'g': list('aaaab'), 'v': [1, 2, 3, 40, 5]}), x='v', y='g', ax=draw())
@@ -80,6 +81,7 @@ axes = draw(); axes.errorbar(x, -x, yerr=1, label='measured'); axes.axvspan(1, 2
         "Line chart: series sales; sales lowest 1 at 2025-12, highest 3 at 2025-11",
         "Scatter chart: series north; north lowest 0 at 0, highest 9 at 3",
         "Bar chart: series u, v; u highest Feb 7, lowest Jan 1; v highest Jan 4, lowest Feb 2",
+        "Bar chart; highest 2026-03-02 8, lowest 2026-03-03 1",
         "Histogram; from 1 to 9, most (4) between 1 and 3",
         "Pie chart: series tea, coffee; largest coffee 75.0%, smallest tea 25.0%",
         "Box plot: x v, y g; a median 2.5; b median 5",
@@ -231,7 +233,7 @@ go.Figure(go.Pie(labels=['r', 's'], values=[1, 2])).show()
 px.imshow([[1, 2], [3, 4]])
 """
     assert [file.alt for file in (await run(session, code)).files] == [
-        "Interactive scatter chart 'Sales': x day, y sales; series a, b; a lowest 3 at 2026-01-01, highest 9 at 2026-01-02;"
+        "Interactive line chart 'Sales': x day, y sales; series a, b; a lowest 3 at 2026-01-01, highest 9 at 2026-01-02;"
         " b lowest 1 at 2026-01-03, highest 4 at 2026-01-04",
         "Interactive bar chart; lowest 2 at q, highest 5 at p",
         "Interactive pie chart; lowest 1 at r, highest 2 at s",
