@@ -66,13 +66,12 @@ class Stage:
     async def until_saved(self) -> None:
         """Variables are saved behind the answer."""
         async with journal.connect(f"sqlite:///{self.home}/journal.db") as records:
-            (asleep,) = await records.asleep(datetime.now(UTC))
-            for _ in range(100):
-                kept = await records.checkpoint(asleep)
-                if kept and kept.variables.variables:
+            for _ in range(200):
+                kept = [await records.checkpoint(thread) for thread in await records.asleep(datetime.now(UTC))]
+                if any(checkpoint and checkpoint.variables.variables for checkpoint in kept):
                     return
                 await asyncio.sleep(0.05)
-        raise AssertionError("the variables are not saved after 5 s")
+        raise AssertionError("the variables are not saved after 10 s")
 
     async def until_closed(self) -> None:
         """The last answer is given and closed: what is edited from here on is asked again."""
