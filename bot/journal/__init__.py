@@ -159,12 +159,11 @@ class SqlJournal:
         }
         async with self._writing() as connection:
             same = newest.where(CHECKPOINTS.c.turn == kept.turn).limit(1)
-            if (id := await connection.scalar(same)) is None:
-                new = insert(CHECKPOINTS).values(thread=str(thread), turn=kept.turn, **row).returning(CHECKPOINTS.c.id)
-                id, before = (await connection.execute(new)).scalar_one(), []
-            else:
-                await connection.execute(update(CHECKPOINTS).where(CHECKPOINTS.c.id == id).values(**row))
-                before = await _drop_pieces(connection, [id])
+            if await connection.scalar(same) is None:
+                await connection.execute(insert(CHECKPOINTS).values(thread=str(thread), turn=kept.turn, **row))
+            id = (await connection.execute(same)).scalar_one()
+            await connection.execute(update(CHECKPOINTS).where(CHECKPOINTS.c.id == id).values(**row))
+            before = await _drop_pieces(connection, [id])
             await _add_pieces(connection, id, kept.pieces)
             old = list((await connection.scalars(newest.offset(KEPT))).all())
             await connection.execute(update(CHECKPOINTS).where(CHECKPOINTS.c.id.in_(old)).values(gone="old"))
@@ -317,8 +316,10 @@ async def _drop(connection: AsyncConnection, ids: Sequence[int]) -> list[Blob]:
 
 
 async def _drop_pieces(connection: AsyncConnection, ids: Sequence[int]) -> list[Blob]:
-    these = delete(PIECES).where(PIECES.c.checkpoint.in_(ids)).returning(PIECES.c.digest, PIECES.c.size)
-    return [Blob(row.digest, row.size) for row in (await connection.execute(these)).all()] if ids else []
+    of_these = PIECES.c.checkpoint.in_(ids)  # no RETURNING: SQLite has it since 3.35
+    rows = (await connection.execute(select(PIECES.c.digest, PIECES.c.size).where(of_these))).all()
+    await connection.execute(delete(PIECES).where(of_these))
+    return [Blob(row.digest, row.size) for row in rows]
 
 
 async def _unneeded(connection: AsyncConnection, blobs: Sequence[Blob]) -> list[Blob]:
