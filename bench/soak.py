@@ -46,9 +46,13 @@ async def look(instance: str) -> Left:
     """Count."""
     async with aiodocker.Docker() as docker:
         found = await docker.containers.list(all=True, filters={"label": [f"io.cellmate.instance={instance}"]})
+    return Left(len(found), _processes(), *_own())
+
+
+def _own() -> tuple[int, float]:
+    """Open files and MiB of this program."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    files = sum(1 for _ in Path("/proc/self/fd").iterdir())
-    return Left(len(found), _processes(), files, pages * os.sysconf("SC_PAGE_SIZE") / MIB)
+    return sum(1 for _ in Path("/proc/self/fd").iterdir()), pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
 def _processes() -> int:
