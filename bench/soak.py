@@ -1,7 +1,7 @@
 """Sessions one after another, each with something else done in it, and what is left of them: `bench/soak [SESSIONS]`.
 
-Counts on this machine: the containers of the run, processes, open files and memory of the program that speaks to the engine. The
-engine has to be on this machine.
+Counts on this machine, where the engine has to be: the containers of the run, processes, and the open files and memory of the
+program that speaks to the engine.
 """
 
 import asyncio
