@@ -619,6 +619,18 @@ async def test_after_a_kill_the_last_checkpoints_variables_come_back_and_files_s
     assert outcome.value == "(1, [1], 'new', False)"
 
 
+async def test_a_rest_is_not_noticed(engine: Engine, session: Session) -> None:
+    await run(session, "x = 41; open('f', 'w').write('here')")
+    await session.rest()
+    await session.interrupt()
+    assert await get(session, "f") == b"here"
+    await session.rest()
+    assert await engine.session("thread", SPEC) is not None
+    assert (await run(session, "x + 1")).value == "42"
+    assert await engine.memory() >= 0
+    await session.rest()
+
+
 async def test_a_reload_leaves_what_is_there(session: Session) -> None:
     await run(session, "x = 1; y = 2")
     _, blob = await checkpoint(session)
