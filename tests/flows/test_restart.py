@@ -33,6 +33,7 @@ class Stage:
 
     def __init__(self, slack: FakeSlack, home: Path) -> None:
         self.slack, self.home = slack, home
+        self._recalls = 0
         self.bot = BotProcess(home, {**slack.env, "CELLMATE_MODEL": "none"})
 
     async def start(self, **settings: str) -> None:
@@ -46,13 +47,21 @@ class Stage:
         return thread
 
     async def recall(self, thread: Thread) -> None:
-        await self.slack.ask("```\nprint(kept, open('note.txt').read())\n```", thread=thread, files=[("new.txt", b"new")])
-        await self.hear(thread, "{'a': 1} here")
+        self._recalls += 1
+        code = f"print(kept, open('note.txt').read(), 'time', {self._recalls})"
+        await self.slack.ask(f"```\n{code}\n```", thread=thread, files=[("new.txt", b"new")])
+        await self.hear(thread, f"{{'a': 1}} here time {self._recalls}")
 
     async def lose_container(self) -> None:
         async with aiodocker.Docker() as docker:
             (container,) = await self.containers()
             await docker.containers.container(container.id).delete(force=True)
+
+    async def end_container(self) -> None:
+        """What the end of its engine or of the machine does to it: it has ended, and is still there."""
+        async with aiodocker.Docker() as docker:
+            (container,) = await self.containers()
+            await docker.containers.container(container.id).kill()
 
     async def hear(self, thread: Thread, words: str) -> None:
         await self.slack.until(thread, lambda messages: any(words in message.text for message in said(messages)))
@@ -66,13 +75,12 @@ class Stage:
     async def until_saved(self) -> None:
         """Variables are saved behind the answer."""
         async with journal.connect(f"sqlite:///{self.home}/journal.db") as records:
-            (asleep,) = await records.asleep(datetime.now(UTC))
-            for _ in range(100):
-                kept = await records.checkpoint(asleep)
-                if kept and kept.variables.variables:
+            for _ in range(200):
+                kept = [await records.checkpoint(thread) for thread in await records.asleep(datetime.now(UTC))]
+                if any(checkpoint and checkpoint.variables.variables for checkpoint in kept):
                     return
                 await asyncio.sleep(0.05)
-        raise AssertionError("the variables are not saved after 5 s")
+        raise AssertionError("the variables are not saved after 10 s")
 
     async def until_closed(self) -> None:
         """The last answer is given and closed: what is edited from here on is asked again."""
@@ -137,7 +145,7 @@ async def test_an_orderly_restart_gives_the_thread_back(stage: Stage) -> None:
 async def test_a_thread_left_for_a_week_answers_though_bot_and_container_were_killed(stage: Stage) -> None:
     thread = await stage.remember()
     await stage.bot.kill()
-    await stage.lose_container()
+    await stage.end_container()
     await stage.age(WEEK)
     await stage.start()
     await stage.recall(thread)
@@ -192,6 +200,8 @@ async def test_stop_by_force_gives_the_last_answers_variables_back(stage: Stage)
 async def test_a_lost_container_costs_nothing_that_was_saved(stage: Stage) -> None:
     thread = await stage.remember()
     await stage.lose_container()
+    await stage.recall(thread)
+    await stage.end_container()
     await stage.recall(thread)
 
 
