@@ -24,16 +24,19 @@ BATCH = 1000
 """Inputs to one stream, before it must read a good frame again."""
 
 _ENDED = {"t": "ended", "reason": "ok", "seconds": 1.5, "detail": "d", "lost": False, "notes": ["n"]}
-_TABLE = {"columns": ["a", "b"], "rows": [["1", "2"]], "total": 1}
+_TABLE = {"columns": ["a", "b"], "rows": [["1", "2"]], "total": 1, "types": ["int", "int"]}
+_MADE = {"t": "made", "name": "a/b.png", "size": 7, "figure": True, "alt": "words", "facts": "more", "head": "89504e47"}
 GOOD: tuple[tuple[int, dict[str, Any]], ...] = (
     (wire.STATE, {"nonce": "n", "boot": "b", "key": "k", "ready": True, "cell": {"id": "c", "running": True}}),
     (wire.EVENT, {"t": "started", "elapsed": 0.5}),
     (wire.EVENT, {"t": "printed", "stream": "stderr", "text": "text " * 20}),
     (wire.EVENT, {"t": "result", "text": "r", "table": _TABLE}),
     (wire.EVENT, {"t": "raised", "name": "E", "message": "m", "traceback": "line\n" * 10}),
-    (wire.EVENT, {"t": "made", "name": "a/b.png", "size": 7, "figure": True, "alt": "words"}),
+    (wire.EVENT, {"t": "progress", "fraction": 0.5, "eta": 3, "label": "words"}),
+    (wire.EVENT, _MADE),
     (wire.EVENT, _ENDED),
     (wire.NOTE, {"files": [["a.txt", 3]], "variables": [["x", "int", "1"]], "lost": [["y", "why"]], "plan": ["x"]}),
+    (wire.NOTE, {"piece": "0" * 32, "kept": "x", "trying": "y"}),
     (wire.CREDIT, {"bytes": 131072}),
     (wire.DONE, {"files": 3, "name": "a", "size": 1}),
     (wire.REFUSED, {"why": "full"}),
@@ -43,8 +46,10 @@ _ODD: tuple[object, ...] = (
     True,
     -1,
     1 << 70,
+    10**400,
     1e308,
     float("nan"),
+    float("inf"),
     "",
     "\ud800\u202e\x00",
     [],
@@ -62,7 +67,9 @@ def readers(frame: wire.Frame) -> Iterator[Callable[[], object]]:
     yield lambda: frames.count(frame.payload, "bytes")
     for take in (frames.files, frames.variables, frames.losses):
         yield lambda take=take: take(frames.json_object(frame.payload))  # type: ignore[misc]
+    yield lambda: frames.piece(frames.json_object(frame.payload))
     yield lambda: frames.names(frames.json_object(frame.payload), "plan")
+    yield lambda: frames.name(frames.json_object(frame.payload), "kept")
 
 
 def good(rng: random.Random) -> bytes:

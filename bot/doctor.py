@@ -230,6 +230,7 @@ def _available() -> int | None:
 
 _PROBE = """
 import ctypes, errno, json, os, resource, signal, socket
+libc = ctypes.CDLL(None, use_errno=True)
 def first(*paths):
     for path in paths:
         if os.path.exists(path):
@@ -246,6 +247,9 @@ def error(act):
         act()
     except OSError as problem:
         return errno.errorcode[problem.errno]
+def trace(*arguments):
+    if libc.ptrace(*arguments) == -1:
+        raise OSError(ctypes.get_errno(), "")
 def spawned(most):
     children = []
     try:
@@ -261,8 +265,9 @@ status = dict(line.split(":", 1) for line in open("/proc/self/status").read().sp
 mounts = {line.split()[1]: line.split()[3].split(",") for line in open("/proc/mounts")}
 print(json.dumps({
     **{name: status.get(name, "").strip() for name in ("CapEff", "CapBnd", "Seccomp", "Uid")},
-    "NoNewPrivs": ctypes.CDLL(None).prctl(39, 0, 0, 0, 0),
+    "NoNewPrivs": libc.prctl(39, 0, 0, 0, 0),
     "algorithms": error(lambda: socket.socket(38, socket.SOCK_SEQPACKET)), "devices": len(os.listdir("/dev")),
+    "tracing": error(lambda: trace(12, os.getpid(), 0, 0)),
     "spawned": spawned(PROCESSES), "read_only": "ro" in mounts["/"], "network": reaches(),
     "memory": first("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
     "processes": first("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"),
@@ -316,7 +321,7 @@ def _broken(seen: Mapping[str, Any], spec: Spec) -> list[str]:
         "the code may gain privileges": seen["NoNewPrivs"] == 1,
         "the code runs as root": "0" not in seen["Uid"].split(),
         "no seccomp filter": spec.gvisor or seen["Seccomp"] == "2",
-        "another seccomp filter than Cellmate's": spec.gvisor or seen["algorithms"] == "EPERM",
+        "another seccomp filter than Cellmate's": spec.gvisor or seen["algorithms"] == seen["tracing"] == "EPERM",
         "its system is writable": seen["read_only"] is True,
         "it has a network": seen["network"] is False,
         "no memory limit": memory,

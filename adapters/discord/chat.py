@@ -54,15 +54,18 @@ class Discord:
         await self._downloads.close()
 
     async def _log_in(self, *, content: bool) -> Client:
-        client = Client(self._deliverer, content=content)
         try:
-            await rest.patiently(lambda: client.login(self._token))
+            return await rest.patiently(lambda: self._try_to_log_in(content=content))
         except discord.LoginFailure as problem:
-            await client.close()
             raise ConfigError(REFUSED) from problem
         except (aiohttp.ClientError, discord.HTTPException, OSError) as problem:
-            await client.close()
             raise ConfigError(f"Discord does not answer ({problem}). Check the network, or DISCORD_API_URL.") from problem
+
+    async def _try_to_log_in(self, *, content: bool) -> Client:
+        """A client for each try: discord.py opens a session with every login, and closes only the last."""
+        client = Client(self._deliverer, content=content)
+        try:
+            await client.login(self._token)
         except BaseException:
             await client.close()
             raise

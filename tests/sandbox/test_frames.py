@@ -227,6 +227,8 @@ def test_any_json_is_understood_or_refused(value: dict[str, Any]) -> None:
         b'{"t":"made","name":"x","size":1e400}',
         b'{"t":"made","name":"x","size":' + b"9" * 5000 + b"}",
         b'{"t":"ended","reason":"ok","seconds":NaN,"notes":[]}',
+        b'{"t":"ended","reason":"ok","seconds":Infinity,"notes":[]}',
+        b'{"t":"ended","reason":"ok","seconds":1' + b"0" * 400 + b',"notes":[]}',
         b'{"t":"ended","reason":"ok","seconds":-1,"notes":[]}',
         b'{"t":"made","name":"x","size":true}',
         b'{"t":"progress","fraction":1.01,"label":""}',
