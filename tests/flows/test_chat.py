@@ -190,6 +190,22 @@ async def test_an_edited_question_that_had_its_answer_is_answered_again_from_bef
     assert "count the sheep" not in str(world.model.requests[-1]), "what was undone is not told to the model"
 
 
+async def test_what_a_killed_python_lost_is_read_by_the_person_and_the_model(world: World) -> None:
+    world.model.on("take the first", Code("first = 1"), "Taken.")
+    thread = await world.platform.ask("take the first")
+    await world.answer(thread, "Taken.")
+    await closed(world)
+    world.model.on(
+        "break it", Code("second = first + 1"), Code("third = 3; import os; os._exit(1)"), Code("print(first)"), "Broken."
+    )
+    await world.platform.ask("break it", thread=thread)
+    await world.answer(thread, "Broken.")
+    words = "Variables are as they were at the end of the previous answer; second and third of this one are lost."
+    assert any(words in message.text for message in said(world.platform.messages(thread))), world.platform.transcript(thread)
+    assert words in str(world.model.requests[-1])
+    assert "NameError" not in str(world.model.requests[-1])
+
+
 async def closed(world: World) -> None:
     """Every answer that was given is on record as given: what is edited from here on is asked again."""
     async with journal.connect(f"sqlite:///{world.bot.home}/journal.db") as records:
