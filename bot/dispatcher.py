@@ -129,7 +129,7 @@ class Dispatcher:
         What is not done by then stays open in the journal, with a note when its thread's state could be saved.
         """
         async with asyncio.TaskGroup() as self._tasks:
-            self._tasks.create_task(self._take_over())
+            taking_over = self._tasks.create_task(self._take_over())
             for turn in await self._means.journal.unfinished():
                 if turn.question.thread.chat in self._chats:
                     log.info("taken up again", turn=turn.question.id)
@@ -137,6 +137,7 @@ class Dispatcher:
             self._started.set()
             await until.wait()
             self._closing = True
+            taking_over.cancel()  # it may be waiting for a set-up that has failed
             await self._drain()
         unsaved = await self._means.sessions.close()
         for thread, entries in self._threads.items():

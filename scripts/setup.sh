@@ -41,8 +41,11 @@ step() {
     say "$what: done in $(($(date +%s) - began)) s"
 }
 
-# Which packages hold Docker's client and builder differs by release: those that are known are taken.
-apt_install() {
+# Which packages hold Docker's client and builder differs by release: those that are known are taken. One at a time: the engine and
+# the demo model are set up side by side, and apt does not wait for itself.
+apt_install() (
+    exec 9>"$kept/apt.lock"
+    flock 9
     apt-get update -q || return
     known=$(apt-cache pkgnames) || return
     wanted=
@@ -58,8 +61,8 @@ apt_install() {
         cp /etc/ssl/certs/ca-certificates.crt /usr/local/share/ca-certificates/found-by-cellmate.crt || return
     fi
     # shellcheck disable=SC2086 # a list of words
-    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends $wanted
-}
+    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends $wanted 9>&-
+)
 
 docker_packages='docker.io docker-cli docker-buildx iptables ca-certificates'
 
@@ -205,6 +208,13 @@ fill_local() (
     cd "$root" && settings_for_uv || exit
     .venv/bin/uv pip install --python .venv/bin/python --require-hashes -r requirements-local.lock
 )
+
+# Its threads are OpenMP's, whose library comes with a compiler: a bare system has none.
+ensure_openmp() {
+    "$root/.venv/bin/python" -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null && return
+    may_install || die "the demo model needs a library of the system's. Type: sudo apt-get install libgomp1 (elsewhere: libgomp)"
+    step "Installing libgomp1" apt_install libgomp1
+}
 
 # ---- images
 

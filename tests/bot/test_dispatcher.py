@@ -86,7 +86,7 @@ async def nothing() -> list[Finding]:
 
 @asynccontextmanager
 async def working(
-    home: Path, chat: RecordingChat, wrap: Callable[[Journal], Any] = lambda records: records
+    home: Path, chat: RecordingChat, wrap: Callable[[Journal], Any] = lambda records: records, **changes: Any
 ) -> AsyncIterator[Dispatcher]:
     nowhere = f"unix://{home}/no-engine.sock"
     async with (
@@ -95,7 +95,7 @@ async def working(
     ):
         files = open_folder(home / "files")
         sessions = Sessions(engine, Spec("cellmate-sandbox:latest"), files, records, Bounds())
-        no_model = read(Settings).model_copy(update={"home": home, "model": "none"})
+        no_model = read(Settings).model_copy(update={"home": home, "model": "none", **changes})
         setup = Setup(no_model, asks=False, diagnose=nothing)
         means = Means(wrap(records), files, sessions, setup, Line(2), steps=20, files_a_turn=20)
         dispatcher = Dispatcher({"test": chat}, means)
@@ -140,6 +140,11 @@ async def test_a_question_asked_while_the_bot_comes_up_is_carried_out_once(tmp_p
         await inbox.accept(asked)
         await chat.final(asked.id)
     assert sum(card.final for card, _ in chat.cards) == 1
+
+
+async def test_it_ends_when_told_to_though_set_up_never_came_right(tmp_path: Path) -> None:
+    async with asyncio.timeout(10), working(tmp_path, RecordingChat(), setup=tmp_path / "never-run") as inbox:
+        assert await inbox.accept(question("k1"))
 
 
 async def test_a_bot_is_refused_once_and_never_run(tmp_path: Path) -> None:
