@@ -78,7 +78,12 @@ class Attached:
             raise SandboxLost("The engine closed the line to the sandbox.") from error
 
     async def close(self) -> None:
-        """Detach; the container goes on."""
+        """Detach; the container goes on. What it has not read by now is dropped: one that is stuck would never read it, and
+        closing the client waits until all is sent.
+        """
+        response = self._stream._resp
+        if response is not None and response.connection is not None and response.connection.transport is not None:
+            response.connection.transport.abort()
         with suppress(aiohttp.ClientError, OSError, RuntimeError, AssertionError):
             await self._stream.close()
 
