@@ -34,6 +34,8 @@ from sandbox.runner import wire
 
 _ANSWER = 30.0
 """Seconds without any sign of life before a sandbox that owes an answer is given up."""
+_LOADED = 90.0
+"""Seconds that a cell may wait for the libraries it needs; a cold, busy machine needs some."""
 _STUCK = 10.0
 """Seconds that one variable may take to be kept or brought back."""
 _TRIES = 5
@@ -110,7 +112,11 @@ class Link:
     async def hello(self, first: bool, seconds: float) -> State:
         """Resynchronise both ways and learn the sandbox's state. Raises `SandboxLost` when it does not answer in time."""
         self._nonce = secrets.token_hex(8)
-        await self._write(self._token if first else bytes(wire.PADDING))
+        try:
+            async with asyncio.timeout(seconds):  # one that does not read may stand in the way of the very first bytes
+                await self._write(self._token if first else bytes(wire.PADDING))
+        except TimeoutError as error:
+            raise SandboxLost(_SILENT) from error
         return await self._ask(wire.HELLO, {"nonce": self._nonce}, lambda state: True, seconds)
 
     async def ping(self, seconds: float) -> State:
@@ -294,7 +300,7 @@ class Remote:
 
     async def _events(self, inbox: Inbox, limits: Limits) -> AsyncGenerator[Output, None]:
         """Outputs up to `Ended`; at the deadline the cell is stopped, and a sandbox that cannot even do that is given up."""
-        due, stopped = self._link.loop_time + _ANSWER, False
+        due, stopped = self._link.loop_time + _LOADED, False
         while True:
             try:
                 frame = await inbox.get(due)

@@ -258,8 +258,6 @@ class Supervisor:
             self._send(wire.REFUSED, op, {"why": "another cell is running"})
             return
         cell = self._current = Cell(op, request)
-        self._emit(cell, cell.started(), record=False)
-        cell.timers.append(self.reactor.later(cell.seconds, lambda: self._stop(cell, "timeout", cell.grace)))
         if self._files is None:
             self._ask_scan()
         else:
@@ -268,9 +266,16 @@ class Supervisor:
     def _replay(self, cell: Cell, op: int) -> None:
         self._flush()
         cell.op = op
-        self._emit(cell, cell.started(), record=False)
+        if cell.tries:
+            self._emit(cell, cell.started(), record=False)
         for event in cell.events:
             self._emit(cell, event, record=False)
+
+    def _start(self, cell: Cell) -> None:
+        """Its time begins now: the look at the workspace and the loading of libraries before it are not the code's."""
+        cell.began = time.monotonic()
+        self._emit(cell, cell.started(), record=False)
+        cell.timers.append(self.reactor.later(cell.seconds, lambda: self._stop(cell, "timeout", cell.grace)))
 
     def _emit(self, cell: Cell, event: dict[str, Any], record: bool = True) -> None:
         if record:
@@ -331,6 +336,8 @@ class Supervisor:
             self._hand_over(cell)
 
     def _hand_over(self, cell: Cell) -> None:
+        if not cell.tries:
+            self._start(cell)
         cell.tries += 1
         cell.op_of_kernel = int.from_bytes(os.urandom(4))  # no earlier cell can have guessed it
         self._kernel.run(cell.op_of_kernel, {"code": cell.code, "figure": self._figure, "files": cell.files})
@@ -449,6 +456,8 @@ class Supervisor:
         self._ask_scan()
 
     def _end_cell(self, cell: Cell, heads: dict[str, Any]) -> None:
+        if not cell.tries:
+            self._start(cell)  # it was stopped before: whoever waits hears of a beginning first
         outcome = cell.outcome
         if isinstance(outcome.get("result"), dict):
             self._emit(cell, {"t": "result"} | _result(outcome["result"]))

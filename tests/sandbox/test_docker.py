@@ -15,7 +15,7 @@ import pytest
 from sandbox import Limits, SandboxDown, SandboxLost, Spec, Started
 from sandbox.docker import DockerEngine, connect
 from sandbox.runner import wire
-from tests.cells import Outcome, chunks, get, run
+from tests.cells import chunks, get, run
 from tests.engine import IMAGE, docker_engine, missing, remove_all
 
 pytestmark = pytest.mark.engine
@@ -154,12 +154,10 @@ async def test_heavy_libraries_are_loaded_for_whoever_needs_them(instance: str) 
 async def test_stop_while_the_libraries_load_costs_nothing(instance: str) -> None:
     async with connect(instance, SPEC, pool=0) as engine:
         session = await engine.session("thread", SPEC)
-        outputs = []
-        async for output in session.run("c1", "import pandas\nimport time\ntime.sleep(20)"):
-            if isinstance(output, Started):
-                await session.interrupt()
-            outputs.append(output)
-        ended = Outcome(outputs).ended
+        running = asyncio.create_task(run(session, "import pandas\nimport time\ntime.sleep(20)", id="c1"))
+        await asyncio.sleep(0.1)
+        await session.interrupt()
+        ended = (await running).ended
         assert (ended.reason, ended.lost) == ("interrupted", False)
         assert (await run(session, "pd.Series([1, 2]).sum()")).value == "np.int64(3)"
 
