@@ -1,11 +1,14 @@
 """How often a small model on this machine gives the right answer: through Cellmate, and by the loop that everybody writes
-first, on the same weights, with the same sampling, steps and time, in one run.
+first, on the same weights, with the same sampling, in one run. Both sides have the same number of blocks and of tokens a reply;
+the time is no bound but a guard, so that a busy machine changes nothing.
 
-`python -m bench.model` asks all of `bench.questions`; `--every 4` each fourth; `--only join` those whose id begins so;
-`--resume` goes on with a run that was stopped. Transcripts and results land in out/model.
+`python -m bench.model` asks all of `bench.questions`, both sides at once; `--every 4` each fourth, from `--first 2` on;
+`--only join` those whose id begins so; `--resume` goes on with a run that was stopped; `--threads 1` where cores are few.
+Transcripts and results land in out/model.
 
 The bare loop is no straw man: its code runs in the same sandbox, with the same libraries imported, figures collected for it,
-and its errors handed back. What it lacks is what Cellmate adds: the prompt, a line on each file, shortened errors, repair.
+and its errors handed back. What it lacks is what Cellmate adds: the prompt, what is told of the files, replies begun,
+faults mended, words where a small model strays.
 """
 
 import argparse
@@ -16,8 +19,8 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +37,9 @@ from bot.types import Action, Called, Card, Item, Question, Returned
 from sandbox import Ended, Made, Printed, Raised, Result, SandboxError, Session
 
 OUT = Path("out/model")
-STEPS, SECONDS = 8, 150.0
+STEPS, SECONDS = 5, 600.0
+_SHOWN = 2_000
+"""Characters of an output that the bare loop hands back: the last ones, where a traceback says what was wrong."""
 BARE = """You are a data analyst. You answer questions by running Python. \
 The user's files are in the working directory: {files}.
 
@@ -56,6 +61,18 @@ class Outcome:
     seconds: float
     cells: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one question: what the thread shows, blocks run, and the transcript."""
+
+    given: Given
+    cells: int
+    told: str
+
+
+Ask = Callable[[Asked], Awaitable[Answer]]
 
 
 # --- Through Cellmate ----------------------------------------------------------------------------------------------------
@@ -124,18 +141,19 @@ async def _bot(home: Path, **settings: str) -> AsyncIterator[tuple[wiring.Bot, S
             await asyncio.wait({serving})
 
 
-async def ours(todo: Sequence[Asked], folder: Path, weights: Path, keep: Callable[[Outcome, str], None]) -> None:
+@asynccontextmanager
+async def ours(folder: Path, weights: Path, threads: int) -> AsyncIterator[Ask]:
     """Ask through inbox, journal, dispatcher, agent, container and presenter, by the embedded model as it is shipped."""
-    settings = {"CELLMATE_MODEL": "local", "CELLMATE_MODEL_WEIGHTS": str(weights)}
+    settings = {"CELLMATE_MODEL": "local", "CELLMATE_MODEL_WEIGHTS": str(weights), "CELLMATE_MODEL_THREADS": str(threads)}
     async with _bot(folder / "home", **settings) as (bot, shots):
-        for asked in todo:
-            began = time.monotonic()
+
+        async def ask(asked: Asked) -> Answer:
             card, items = await shots.ask(bot, asked, folder)
             figures = tuple(file.alt for file in card.files if file.media_type.startswith("image/"))
-            given = Given(card.text if card.state == "done" else "", figures)
             told = "\n\n".join(map(_told, items)) + f"\n\n=== {card.state}\n{card.text}\n{figures}"
-            seconds = time.monotonic() - began
-            keep(Outcome("cellmate", asked.id, asked.kind, asked.check(given), seconds, len(card.steps), card.text), told)
+            return Answer(Given(card.text if card.state == "done" else "", figures), len(card.steps), told)
+
+        yield ask
 
 
 def _told(item: Item) -> str:
@@ -151,18 +169,19 @@ def _told(item: Item) -> str:
 # --- The bare loop -------------------------------------------------------------------------------------------------------
 
 
-async def bare(todo: Sequence[Asked], folder: Path, weights: Path, keep: Callable[[Outcome, str], None]) -> None:
+@asynccontextmanager
+async def bare(folder: Path, weights: Path, threads: int) -> AsyncIterator[Ask]:
     """The loop that everybody writes first, its cells run by the same sandbox."""
     async with (
         _bot(folder / "bare", CELLMATE_MODEL="none") as (bot, _),
-        embedded.serve(weights) as url,
+        embedded.serve(weights, threads) as url,
         openai.AsyncOpenAI(api_key="none", base_url=url, max_retries=0) as client,
     ):
-        for asked in todo:
+
+        async def ask(asked: Asked) -> Answer:
             session = await bot.engine.session(asked.id, bot.sessions.spec)
             messages: list[Any] = []
             figures: list[str] = []
-            began = time.monotonic()
             try:
                 for name in asked.files:
                     data = (folder / name).read_bytes()
@@ -174,10 +193,11 @@ async def bare(todo: Sequence[Asked], folder: Path, weights: Path, keep: Callabl
                 messages.append({"role": "end", "content": repr(problem)})
             finally:
                 await session.close()
-            seconds = time.monotonic() - began
             told = "\n\n".join(f"--- {m['role']}\n{m['content']}" for m in messages) + f"\n{figures}"
             cells = sum(message["role"] == "user" for message in messages) - 1
-            keep(Outcome("bare", asked.id, asked.kind, asked.check(Given(text, tuple(figures))), seconds, cells, text), told)
+            return Answer(Given(text, tuple(figures)), cells, told)
+
+        yield ask
 
 
 async def _converse(client: Any, session: Session, asked: Asked, messages: list[Any], figures: list[str]) -> str:
@@ -210,7 +230,7 @@ async def _run(session: Session, id: str, code: str) -> tuple[str, list[str]]:
                 figures.append(output.file.alt)
             case Ended():
                 said += output.detail
-    return said[:6_000] or "(nothing was printed)", figures
+    return said[-_SHOWN:] or "(nothing was printed)", figures
 
 
 async def _chunks(data: bytes) -> AsyncIterator[bytes]:
@@ -220,10 +240,12 @@ async def _chunks(data: bytes) -> AsyncIterator[bytes]:
 # --- The run -------------------------------------------------------------------------------------------------------------
 
 
-def table(outcomes: Iterable[Outcome]) -> str:
-    """How many were right, a kind a line, in Markdown."""
-    found = list(outcomes)
-    sides = {side: [o for o in found if o.side == side] for side in ("cellmate", "bare")}
+def table(outcomes: Sequence[Outcome]) -> str:
+    """How many were right, a kind a line, in Markdown. While a side is behind, what only the other has answered is left out."""
+    sides = {side: [o for o in outcomes if o.side == side] for side in ("cellmate", "bare")}
+    if all(sides.values()):
+        both = set.intersection(*({o.id for o in of} for of in sides.values()))
+        sides = {side: [o for o in of if o.id in both] for side, of in sides.items()}
     lines = ["| kind | questions | Cellmate | bare loop |", "| --- | ---: | ---: | ---: |"]
     for kind in KINDS:
         right = [sum(o.right for o in of if o.kind == kind) for of in sides.values()]
@@ -265,16 +287,26 @@ class Record:
         print(f"{outcome.side:<9}{outcome.id:<14}{sign:<7}{outcome.seconds:5.0f} s", flush=True)
 
 
-async def carry_out(asked: Sequence[Asked], sides: Sequence[str], record: Record) -> None:
-    """Ask what is not answered yet."""
+async def carry_out(asked: Sequence[Asked], sides: Sequence[str], record: Record, threads: int) -> None:
+    """Ask what is not answered yet, all sides at once, each at its own pace."""
     settings = wiring.read_settings()
     weights = await embedded.fetch(settings.cache.expanduser(), settings.model_weights, lambda _: None)
-    with tempfile.TemporaryDirectory() as folder:
-        await asyncio.to_thread(tables.write, Path(folder))
-        for side in sides:
-            known = {o.id for o in record.outcomes if o.side == side}
-            if todo := [one for one in asked if one.id not in known]:
-                await SIDES[side](todo, Path(folder), weights, record.keep)
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        await asyncio.to_thread(tables.write, folder)
+        asks = {side: await stack.enter_async_context(SIDES[side](folder, weights, threads)) for side in sides}
+        known = {(o.side, o.id) for o in record.outcomes}
+        async with asyncio.TaskGroup() as tasks:
+            for side, ask in asks.items():
+                tasks.create_task(_ask_all([one for one in asked if (side, one.id) not in known], side, ask, record))
+
+
+async def _ask_all(todo: Sequence[Asked], side: str, ask: Ask, record: Record) -> None:
+    for one in todo:
+        began = time.monotonic()
+        answer = await ask(one)
+        right, seconds = one.check(answer.given), time.monotonic() - began
+        record.keep(Outcome(side, one.id, one.kind, right, seconds, answer.cells, answer.given.text), answer.told)
 
 
 SIDES = {"cellmate": ours, "bare": bare}
@@ -283,15 +315,18 @@ SIDES = {"cellmate": ours, "bare": bare}
 def main() -> None:
     parser = argparse.ArgumentParser(description="Right answers of the demo model, through Cellmate and by a bare loop.")
     parser.add_argument("--every", type=int, default=1, help="ask each n-th question")
+    parser.add_argument("--first", type=int, default=1, help="from this one on")
     parser.add_argument("--only", default="", help="ask those whose id begins so")
     parser.add_argument("--side", choices=[*SIDES], help="one side only")
     parser.add_argument("--resume", action="store_true", help="go on with the run that was stopped")
+    parser.add_argument("--threads", type=int, default=0, help="threads of the model on either side; 0: one a core")
     chosen = parser.parse_args()
     log.configure("error")
     record = Record(chosen.resume)
-    asked = [one for one in QUESTIONS if one.id.startswith(chosen.only)][:: chosen.every]
-    asyncio.run(carry_out(asked, [chosen.side] if chosen.side else [*SIDES], record))
-    print("\n" + table(record.outcomes))
+    asked = [one for one in QUESTIONS if one.id.startswith(chosen.only)][chosen.first - 1 :: chosen.every]
+    asyncio.run(carry_out(asked, [chosen.side] if chosen.side else [*SIDES], record, chosen.threads))
+    threads = chosen.threads or len(os.sched_getaffinity(0))
+    print(f"\n{table(record.outcomes)}\n\nThreads of the model: {threads}, on either side.")
 
 
 if __name__ == "__main__":

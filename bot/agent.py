@@ -1,14 +1,20 @@
 """The agent: one pure decision over a transcript that only grows. Whoever carries a step out appends what came of it and
 asks again; starting over after a crash is asking again."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
-from bot.text import shorten
+from bot.mending import mended, missing_column, reading, unprinted
+from bot.text import fence, shorten
 from bot.types import Called, CellError, Item, Returned, Said
 
 LAST_WORD = "No more code can be run for this question. Answer now with what there is, and say what is missing."
-NO_PROGRESS = "The same code has now failed three times in the same way. Do something different, or say why it cannot be done."
+NO_PROGRESS = "The same code has failed again in the same way. Do something different, or say why it cannot be done."
+AGAIN = "The same code has run twice with the same output. Do not send it again: answer now in plain text with what it printed."
+SILENT = "That code has run already, and its variables are kept. Send other code, which computes what was asked and prints it."
+UNCOMPUTED = "No code has been run for this. Run code that computes what was asked from the files and prints it, then answer."
 BAD_ARGUMENTS = 'The arguments could not be read. Call python again with one argument: {"code": "..."}.'
 
 
@@ -48,22 +54,40 @@ def next_step(items: Sequence[Item], *, model: bool, steps: int) -> AskModel | R
     if open_calls:
         call = open_calls[0]
         if model and LAST_WORD in told:
-            return Finish(_last_text(items), f"I stopped after {steps} steps; this is what there is.")
+            return Finish(_last_words(items), f"I stopped after {steps} steps; this is what there is.")
         if call.code is None:
             return Record(Returned(call.id, error=CellError("BadArguments", BAD_ARGUMENTS)))
         return RunCell(call, call.code)
     if not model:
         return Finish("")
     if items and isinstance(items[-1], Said) and items[-1].role == "assistant":
+        doubt = UNCOMPUTED if _is_uncomputed(items) else unprinted(items)
+        if doubt and not told.intersection((UNCOMPUTED, doubt, LAST_WORD)):
+            return Record(Said("note", doubt))
         return Finish(items[-1].text)
-    if len(returned) >= steps and LAST_WORD not in told:
-        return Record(Said("note", LAST_WORD))
-    alike = _alike_failures(items, returned)
-    if alike >= 5:
-        return Finish(_last_text(items), "The same code kept failing in the same way, so I stopped trying.")
-    if alike >= 3 and NO_PROGRESS not in told:
-        return Record(Said("note", NO_PROGRESS))
-    return AskModel()
+    if len(returned) >= steps:
+        return AskModel() if LAST_WORD in told else Record(Said("note", LAST_WORD))
+    if better := mended(items):
+        return Record(better)
+    if (columns := missing_column(items)) and columns not in told:
+        return Record(Said("note", columns))
+    return _if_stuck(items, returned, told) or AskModel()
+
+
+def _if_stuck(items: Sequence[Item], returned: dict[str, Returned], told: set[str]) -> Record | Finish | None:
+    """A word to a model that goes round in circles, and an end to it when that did not help."""
+    alike, outcome = _alike(items, returned)
+    if alike >= 4:
+        why = "kept failing in the same way" if outcome.error else "was sent again and again"
+        return Finish(_last_words(items), f"The same code {why}, so I stopped trying.")
+    told_something = outcome.stdout or outcome.result or outcome.files
+    word = NO_PROGRESS if outcome.error else AGAIN if told_something else SILENT
+    return Record(Said("note", word)) if alike >= 2 and word not in told else None
+
+
+def _is_uncomputed(items: Sequence[Item]) -> bool:
+    """Whether tables came with the question, and no code has run for its answer."""
+    return all(isinstance(item, Said) for item in items) and bool(reading(items))
 
 
 def report(cell: Returned, limit: int = 12_000) -> str:
@@ -73,7 +97,7 @@ def report(cell: Returned, limit: int = 12_000) -> str:
         if text.strip():
             parts.append(f"{name}:\n{shorten(text.rstrip(), limit)}")
     if cell.error is not None:
-        parts.append("error:\n" + shorten(cell.error.traceback or f"{cell.error.name}: {cell.error.message}", limit // 3))
+        parts.append("error:\n" + shorten(_error(cell.error), limit // 3))
     if cell.files:
         room = max(100, limit // 3 // len(cell.files))
         kinds = (f"{f.name} ({shorten(f.facts or f.alt or f.media_type, room)}, {f.blob.size} bytes)" for f in cell.files)
@@ -82,26 +106,41 @@ def report(cell: Returned, limit: int = 12_000) -> str:
     return "\n\n".join(parts) or "(the code ran and printed nothing)"
 
 
-def _last_text(items: Sequence[Item]) -> str:
-    for item in reversed(items):
-        if isinstance(item, Said) and item.role == "assistant" and item.text.strip():
-            return item.text
-        if isinstance(item, Called) and item.text.strip():
-            return item.text
-    return ""
+def _error(error: CellError) -> str:
+    """The lines of the code's own that led there, innermost last, and what was wrong; libraries' own lines are left out."""
+    frames = re.findall(r'^  File "(.+)", line (\d+), in .*\n    (.+)$', error.traceback, re.MULTILINE)
+    own = [
+        f"line {number}: {line}" for file, number, line in frames if not re.search(r"/(site|dist)-packages/|/lib/python", file)
+    ]
+    if error.name == "SyntaxError":
+        return error.traceback or error.message
+    return "\n".join([*own[-3:], f"{error.name}: {error.message}"])
 
 
-def _alike_failures(items: Sequence[Item], returned: dict[str, Returned]) -> int:
-    """How many of the last cells had the same code and the same error."""
-    outcomes = [(item.code, returned[item.id].error) for item in items if isinstance(item, Called)]
-    count = 0
-    for code, error in reversed(outcomes):
-        if error is None or (code, error.name, error.message) != _failure(outcomes[-1]):
-            break
-        count += 1
-    return count
+def _last_words(items: Sequence[Item]) -> str:
+    """What there is where no answer came: words beside code, and the last output that is one."""
+    texts = (item.text for item in reversed(items) if isinstance(item, Said | Called) and _by_model(item) and item.text.strip())
+    outputs = (
+        (item.result or item.stdout).strip() for item in reversed(items) if isinstance(item, Returned) and not item.error
+    )
+    output = next(filter(None, outputs), "")
+    return "\n\n".join(filter(None, (next(texts, ""), fence(shorten(output, 1_500)) if output else "")))
 
 
-def _failure(outcome: tuple[str | None, CellError | None]) -> tuple[str | None, str, str]:
-    code, error = outcome
-    return (code, error.name, error.message) if error else (code, "", "")
+def _by_model(item: Said | Called) -> bool:
+    return isinstance(item, Called) or item.role == "assistant"
+
+
+def _alike(items: Sequence[Item], returned: dict[str, Returned]) -> tuple[int, Returned]:
+    """How many of the last cells had the same code and came to the same; the last of them."""
+    outcomes = [(item.code, returned[item.id]) for item in items if isinstance(item, Called)]
+    if not outcomes:
+        return 0, Returned("")
+    last = _sign(*outcomes[-1])
+    return sum(1 for _ in takewhile(lambda one: _sign(*one) == last, reversed(outcomes))), outcomes[-1][1]
+
+
+def _sign(code: str | None, cell: Returned) -> tuple[str, ...]:
+    """What two cells that are one and the same share."""
+    said = (cell.error.name, cell.error.message) if cell.error else (cell.stdout, cell.result or "")
+    return ((code or "").strip(), *said)

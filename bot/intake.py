@@ -9,12 +9,16 @@ from importlib.resources import files as resources
 from pathlib import PurePosixPath
 
 from bot.errors import Refused
+from bot.mending import FILES_MARK
 from bot.ports import Chat
+from bot.text import fence
 from bot.types import Attachment, Said
 from sandbox import MIB, FileRefused, Limits, Printed, Session
 
-FILES_MARK = "Files in the workspace:"
 MOST_FILES = 20
+_READ_BY = "The code that reads them:"
+_LONGEST, _CODE = 9_000, 3_000
+"""Characters of what is told of a message's files, and of the code that reads them: a small model has room for little more."""
 
 _LOOK_INSIDE = resources("bot.prompts").joinpath("describe.py").read_text("utf-8")
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -107,14 +111,22 @@ async def _describe(session: Session, names: list[str], limits: Limits, cell: st
             if isinstance(output, Printed) and output.stream == "stdout":
                 printed += output.text
     found = {entry["name"]: entry for entry in map(_entry, printed.splitlines()) if entry}
-    lines = [f"{name} — {found[name]['line'][:1500]}" if name in found else name for name in names]
+    share = min(_CODE, _LONGEST // len(names))
+    lines = [f"{name} — {found[name]['line'][:share]}" if name in found else name for name in names]
+    if together := found.get(""):
+        code = _whole_lines(together["code"], _CODE)
+        lines += filter(None, [_whole_lines(together["line"], _CODE), code and f"{_READ_BY}\n{fence(code, 'python')}"])
     return lines, [entry["warning"][:300] for name in names if (entry := found.get(name)) and entry["warning"]]
+
+
+def _whole_lines(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most].rpartition("\n")[0]
 
 
 def _entry(line: str) -> dict[str, str] | None:
     """One line of the description, or None: what comes out of a sandbox is data that may be anything."""
     try:
         entry = json.loads(line)
-        return {key: str(entry[key]) for key in ("name", "line", "warning")}
+        return {key: str(entry[key]) for key in ("name", "line", "code", "warning")}
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

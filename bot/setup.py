@@ -186,7 +186,7 @@ class Setup:
         weights = await embedded.fetch(self._settings.cache.expanduser(), self._settings.model_weights, tell)
         self._set("model", state="running", said="Loading the small demo model", done=None, total=None)
         url = await held.enter_async_context(embedded.serve(weights, self._settings.model_threads))
-        await self._connect(held, url, "embedded", mode="fenced", budget=embedded.CONTEXT)
+        await self._connect(held, url, "embedded", mode="fenced", budget=embedded.CONTEXT, lead=True)
         self.label = DEMO_MODEL
         self._set("model", state="done", said=DEMO_MODEL[0].upper() + DEMO_MODEL[1:] + ".")
 

@@ -21,7 +21,8 @@ class Given:
 
 Check = Callable[[Given], bool]
 
-_NUMBER = re.compile(r"(?<![\w.,])[-−]?\d[\d.,'   ]*(?:e[+-]?\d+)?", re.IGNORECASE)  # noqa: RUF001
+_NUMBER = re.compile(r"(?<![\w.,])[-\u2212]?\d+(?:[.,']\d+|[ \u00a0\u2009\u202f]\d{3}(?!\d))*(?:e[+-]?\d+)?", re.IGNORECASE)
+"""A blank stands within a number only before three digits; a comma and a blank stand between two."""
 _SPARE = 8
 """So many numbers may stand in an answer beside the ones asked for: years, counts, a comparison."""
 

@@ -37,13 +37,15 @@ async def connect(
     patience: float = 60.0,
     stall: float = 120.0,
     budget: int = 400_000,
+    lead: bool = False,
 ) -> AsyncIterator["ChatCompletions"]:
     """A client for the model `model` at `base_url` (None: OpenAI's own).
 
     `mode` `auto` begins with tools and goes over to fenced blocks for good where the server refuses them or the model does not
     use them. `report` turns a cell's outcome into what the model reads. `patience`: seconds from the first failure of a reply
     until it is given up; `stall`: seconds without a byte that count as one; `budget`: characters of conversation that are
-    sent, fewer once a server has said that it was too much.
+    sent, fewer once a server has said that it was too much. `lead`: in fenced mode, begin some replies for the model
+    (`transcript.lead`), which the server must go on from, as llama.cpp's does.
     """
     # In a thread: it reads the certificate store. The key may be empty for a server of one's own, but the package wants one.
     client = await asyncio.to_thread(
@@ -55,18 +57,26 @@ async def connect(
         )
     )
     async with client:
-        yield ChatCompletions(client, model, mode, report, patience=patience, budget=budget)
+        yield ChatCompletions(client, model, mode, report, patience=patience, budget=budget, lead=lead)
 
 
 class ChatCompletions:
     """`bot.ports.Model`. Any number of streams at once."""
 
     def __init__(
-        self, client: openai.AsyncOpenAI, model: str, mode: Mode, report: Report, *, patience: float, budget: int
+        self,
+        client: openai.AsyncOpenAI,
+        model: str,
+        mode: Mode,
+        report: Report,
+        *,
+        patience: float,
+        budget: int,
+        lead: bool,
     ) -> None:
         """See `connect`."""
         self._client, self._model, self._report = client, model, report
-        self._patience, self._budget = patience, budget
+        self._patience, self._budget, self._lead = patience, budget, lead
         self._fenced = mode == "fenced"
         self._undecided = mode == "auto"
         """Whether it is still open if this model can use tools."""
@@ -76,7 +86,7 @@ class ChatCompletions:
         shown, empty, retries = "", 0, _Retries(self._patience)
         while True:
             fenced, kept = self._fenced, transcript.fit(items, self._budget, self._report)
-            draft = Draft()
+            draft = Draft(transcript.lead(kept) if self._lead and fenced else "")
             failure: Failure | None = None
             try:
                 async with aclosing(self._attempt(kept, draft, fenced=fenced)) as pieces:
@@ -108,6 +118,8 @@ class ChatCompletions:
         }
         if not fenced:
             arguments["tools"] = [transcript.TOOL]
+        if draft.text:
+            arguments["messages"].append({"role": "assistant", "content": draft.text})
         async with await self._client.chat.completions.create(**arguments, stream=True) as chunks:
             async for chunk in chunks:
                 _take(chunk, draft)

@@ -5,7 +5,6 @@ import os
 import socket
 import sys
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
@@ -25,8 +24,9 @@ CONTEXT = 20_000
 """Characters of a conversation that its 8,192 tokens hold, with room for an answer."""
 _LOAD = 180.0
 """Seconds in which a gigabyte is read and laid out, on a slow disk too."""
-_DEATHS = 5
-"""So many within a minute, and it is not started again."""
+_STEADY = 60.0
+"""Seconds after which one that dies had been up well."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
 
 @asynccontextmanager
@@ -84,16 +84,15 @@ class _Server:
             raise ConfigError(f"The demo model was not loaded within {_LOAD:.0f} s.") from None
 
     async def keep(self) -> None:
-        """Start it again whenever it has died, until it dies as soon as it is up."""
-        deaths: deque[float] = deque(maxlen=_DEATHS)
+        """Start it again whenever it has died: at once, and after ever longer pauses while it does not stay up."""
+        pause: float | None = None
         while True:
             assert self._process is not None
+            began = time.monotonic()
             status = await self._process.wait()
-            log.error("the demo model's server died and is started again", status=status)
-            deaths.append(time.monotonic())
-            if len(deaths) == _DEATHS and deaths[-1] - deaths[0] < 60:
-                log.error("the demo model's server dies again and again: given up", said=self._last_words())
-                return
+            pause = next_pause(pause, time.monotonic() - began)
+            log.error("the demo model's server died", status=status, again_in=pause, said=self._last_words())
+            await asyncio.sleep(pause)
             try:
                 await self.start()
             except ConfigError as problem:
@@ -121,6 +120,13 @@ class _Server:
                 return response.status == 200
         except aiohttp.ClientError:
             return False
+
+
+def next_pause(last: float | None, lived: float) -> float:
+    """Seconds to wait before a server that died is started again, after it waited `last` and then lived so long."""
+    if last is None or lived >= _STEADY:
+        return 0.0
+    return min(_LONGEST_PAUSE, max(_FIRST_PAUSE, 2 * last))
 
 
 def _free_port() -> int:

@@ -20,7 +20,7 @@ def main(weights: str, port: int, threads: int) -> None:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.use_jinja = True
     params.sampling.temp = 0.0  # a small model strays as soon as it may
-    params.n_predict = 1_024  # and does not always find an end
+    params.n_predict = 640  # and does not always find an end
     server = xllamacpp.Server(params)
     sys.stdin.buffer.read()
     del server

@@ -5,13 +5,16 @@ Python block of a reply, its outcome a user message. What a model writes after t
 outcome, so it is dropped.
 """
 
+import ast
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
+from bot import mending
 from bot.types import Called, Item, Reply, Returned, Said
 
 Message = dict[str, Any]
@@ -33,8 +36,11 @@ TOOL: Message = {
 
 _LEFT_OUT = Said("note", "Earlier messages of this thread are left out here for want of room.")
 _AFTER_OUTPUT = "Now give the answer in plain text, or send one more block."
+_AFTER_ERROR = "Mend what failed, and send one more block."
+_AFTER_NOTHING = "It ran, and its variables are kept. To compute and print what was asked, send one more block."
 _CUT = "\n\n(The answer was cut off here: it reached the model's limit for one reply.)"
 _BLOCK = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*(?:python3?|py)\b[^\n]*\n(.*?)(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.M | re.S | re.I)
+_BARE = re.compile(r"^```[ \t]*\n(.*?)(?:^```[ \t]*$|\Z)", re.M | re.S)
 _HALF_FENCE = re.compile(r"(?:^|\n)[ \t]*[`~]{1,}[^\n]*\Z")
 _THOUGHT = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.S)
 
@@ -111,7 +117,7 @@ def messages(items: Sequence[Item], system: str, report: Report, *, fenced: bool
     """The conversation as a server accepts it: no null content, every call answered right after it, arguments that parse,
     and no two messages of a person, or of the model, in a row."""
     result: list[Message] = [{"role": "system", "content": system}]
-    for unit in _units(items):
+    for unit in _question_last(_without_mended(_units(items))):
         for message in _messages(unit, report, fenced=fenced):
             last = result[-1]
             if message["role"] == last["role"] in ("user", "assistant") and "tool_calls" not in last:
@@ -137,6 +143,41 @@ def _units(items: Sequence[Item]) -> list[list[Item]]:
         calls = [item for item in unit if isinstance(item, Called)]
         unit.extend(outcomes.get(call.id) or Returned(call.id, notes=("What came of this is not known.",)) for call in calls)
     return units
+
+
+def lead(items: Sequence[Item]) -> str:
+    """How the next reply in fenced mode is best begun, for a server that goes on from there: with a block where only one will
+    do, and a question's first block with the code that reads its files. Empty: let the model begin."""
+    asked = max((n for n, item in enumerate(items) if isinstance(item, Said) and item.role == "user"), default=0)
+    since = items[asked:]
+    if all(isinstance(item, Said) for item in since):
+        return f"```python\n{code}#" if (code := mending.reading(since)) else ""
+    last = since[-1]
+    return "```python\n" if isinstance(last, Returned) and _what_now(last) != _AFTER_OUTPUT else ""
+
+
+def _without_mended(units: Sequence[list[Item]]) -> list[list[Item]]:
+    """Less the blocks that were put right and sent again: the model need not read what it got wrong."""
+    calls = [unit[0] for unit in units if isinstance(unit[0], Called)]
+    wrong = [call for call, by in pairwise(calls) if mending.is_mended(call, by)]
+    return [unit for unit in units if len(unit) != 2 or unit[0] not in wrong]
+
+
+def _question_last(units: Sequence[list[Item]]) -> list[list[Item]]:
+    """With the notes that follow a question, on its files, in front of it: a small model keeps to what it read last."""
+    result: list[list[Item]] = []
+    at = None
+    for unit in units:
+        if _is_question(unit):
+            at = len(result)
+        elif not (isinstance(unit[0], Said) and unit[0].role == "note"):
+            at = None
+        if at is not None and not _is_question(unit):
+            result.insert(at, unit)
+            at += 1
+        else:
+            result.append(unit)
+    return result
 
 
 def _is_question(unit: Sequence[Item]) -> bool:
@@ -166,8 +207,10 @@ def _messages(unit: Sequence[Item], report: Report, *, fenced: bool) -> list[Mes
         case Said(_, text):
             return [{"role": "user", "content": text if text.strip() else "(no words)"}]
     calls = [item for item in unit if isinstance(item, Called)]
-    outcomes = [report(item) for item in unit if isinstance(item, Returned)]
-    return _fenced_pairs(calls, outcomes) if fenced else _tool_calls(calls, outcomes)
+    cells = [item for item in unit if isinstance(item, Returned)]
+    if fenced:
+        return _fenced_pairs(calls, [f"{report(cell)}\n\n{_what_now(cell)}" for cell in cells])
+    return _tool_calls(calls, list(map(report, cells)))
 
 
 def _tool_calls(calls: Sequence[Called], outcomes: Sequence[str]) -> list[Message]:
@@ -188,8 +231,14 @@ def _fenced_pairs(calls: Sequence[Called], outcomes: Sequence[str]) -> list[Mess
     for call, outcome in zip(calls, outcomes, strict=True):
         block = _fence(call.code) if call.code is not None else "(a block that could not be read)"
         result.append({"role": "assistant", "content": "\n\n".join(filter(None, (call.text, block)))})
-        result.append({"role": "user", "content": f"[output]\n{outcome}\n\n{_AFTER_OUTPUT}"})
+        result.append({"role": "user", "content": f"[output]\n{outcome}"})
     return result
+
+
+def _what_now(cell: Returned) -> str:
+    if cell.error is not None:
+        return _AFTER_ERROR
+    return _AFTER_OUTPUT if cell.stdout.strip() or cell.result or cell.files else _AFTER_NOTHING
 
 
 def _fence(code: str) -> str:
@@ -209,13 +258,59 @@ def reply(draft: Draft, *, fenced: bool) -> Reply | None:
         last = len(draft.calls) - 1
         calls = [_called(call, text if n == 0 else "", cut and n == last) for n, call in enumerate(draft.calls)]
         return Reply(tuple(calls), draft.tokens)
-    if fenced and (block := _BLOCK.search(text)):
-        open_end = cut and block.end() == len(text) and not text.endswith(block[1])
-        code = None if open_end else block[2]
-        return Reply((Called(_new_id(), code, text[: block.start()].strip()),), draft.tokens)
+    if fenced and (item := _from_block(text, cut)):
+        return Reply((item,), draft.tokens)
     if not text:
         return None
     return Reply((Said("assistant", text + _CUT if cut else text),), draft.tokens)
+
+
+def _from_block(text: str, cut: bool) -> Called | Said | None:
+    """The cell in a reply's first Python block, or the answer where that block holds words; None without a block."""
+    if block := _BLOCK.search(text):
+        if answer := _words_only(block[2]):
+            return Said("assistant", answer)
+        open_end = cut and block.end() == len(text) and not text.endswith(block[1])
+        return Called(_new_id(), None if open_end else _telling(block[2]), text[: block.start()].strip())
+    if (block := _BARE.search(text)) and _does_something(block[1]):
+        return Called(_new_id(), _telling(block[1]), text[: block.start()].strip())
+    return None
+
+
+def _words_only(code: str) -> str:
+    """The answer in a block that is none: plain words, or the printing of fixed ones. Empty where it is code."""
+    body = _statements(code)
+    if not body and code.strip() and not re.search(r"[=\[\]{}#]|\w\(|^\s*(?:import|from) ", code):
+        return code.strip()
+    fixed = [_fixed_print(statement) for statement in body]
+    return "\n".join(line for line in fixed if line) if body and all(fixed) else ""
+
+
+def _fixed_print(statement: ast.stmt) -> str:
+    match statement:
+        case ast.Expr(ast.Call(ast.Name("print"), [ast.Constant(str() as words)], [])) if " " in words:
+            return words
+    return ""
+
+
+def _telling(code: str) -> str:
+    """The code, and where it ends by giving a name its value without printing anything, that name: its value is then shown."""
+    last = body[-1] if (body := _statements(code)) else None
+    if "print(" in code or not isinstance(last, ast.Assign) or not isinstance(last.targets[0], ast.Name):
+        return code
+    return f"{code.rstrip()}\n{last.targets[0].id}\n"
+
+
+def _does_something(code: str) -> bool:
+    """Whether a block that does not say what it holds is Python that calls or keeps something."""
+    return any(isinstance(node, ast.Call | ast.Assign) for statement in _statements(code) for node in ast.walk(statement))
+
+
+def _statements(code: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(code).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
 
 
 def ends_in_its_only_block(text: str) -> bool:

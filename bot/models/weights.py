@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -84,7 +84,7 @@ async def fetch(folder: Path, source: str, tell: Tell, weights: Weights = DEMO) 
     `tell` is called often. Raises `ConfigError` when no source gives these very bytes, or the disk has no room for them.
     """
     if source and "://" not in source:
-        return await _named(Path(source), tell, weights)
+        return await _named(Path(source), folder / "named.verified", tell, weights)
     path = folder / weights.name
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     async with _alone(folder, tell):
@@ -94,14 +94,19 @@ async def fetch(folder: Path, source: str, tell: Tell, weights: Weights = DEMO) 
     return path
 
 
-async def _named(path: Path, tell: Tell, weights: Weights) -> Path:
-    tell(Progress(f"Checking {path.name}"))
+async def _named(path: Path, known: Path, tell: Tell, weights: Weights) -> Path:
+    """The operator's own file, which is read through once; `known` keeps what was found, until the file is touched."""
     try:
+        stamp = await asyncio.to_thread(_own_stamp, path, weights)
+        if await asyncio.to_thread(_noted, known) == stamp:
+            return path
+        tell(Progress(f"Checking {path.name}"))
         digest = await asyncio.to_thread(_digest, path)
     except OSError as problem:
         raise ConfigError(f"CELLMATE_MODEL_WEIGHTS: {path} cannot be read ({problem.strerror}).") from None
     if digest != weights.sha256:
         raise ConfigError(f"CELLMATE_MODEL_WEIGHTS: {path} is not {weights.name} (its SHA-256 is not {weights.sha256}).")
+    await asyncio.to_thread(_note, known, stamp)
     return path
 
 
@@ -251,6 +256,20 @@ def _digest(path: Path) -> str:
 def _stamp(path: Path, weights: Weights) -> str:
     stat = path.stat()
     return f"{weights.sha256} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _own_stamp(path: Path, weights: Weights) -> str:
+    return f"{_stamp(path, weights)} {path.stat().st_ino} {path.absolute()}"
+
+
+def _noted(known: Path) -> str:
+    return known.read_text("utf-8") if known.exists() else ""
+
+
+def _note(known: Path, stamp: str) -> None:
+    with suppress(OSError):  # a cache that cannot be written to costs the next start the same check again
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(stamp, "utf-8")
 
 
 def _verified(path: Path, weights: Weights) -> bool:

@@ -1,5 +1,6 @@
 """The judge of `bench.model`: a right answer passes, a near miss fails, and so does nothing at all."""
 
+import ast
 import filecmp
 import re
 from importlib.resources import files
@@ -31,6 +32,10 @@ REGIONS = ("East", "North", "South", "West")
         (name("South", REGIONS), "South leads, before West."),
         (name("South", REGIONS), "East: 3\nNorth: 1\nSouth: 9\nWest: 2\nSo it is the South that sells most."),
         (name(("March", "2025-03"), ["2025-03", "March", "May"]), "The best was 2025-03."),
+        (number(27, 35, 14), "customers 27, 35, and 14"),
+        (number(27, 35), "27, 35"),
+        (number(12345), "12 345 Zeilen"),
+        (number(1.5, 2.5), "[1.5, 2.5]"),
         (words("Ada", "Ben"), "ada and **Ben**"),
     ],
 )
@@ -43,6 +48,8 @@ def test_a_right_answer_passes(check: Check, text: str) -> None:
     [
         (number(320), "There are 321 orders."),
         (number(320), "There are 3200 orders."),
+        (number(2735), "27, 35"),
+        (number(345), "12 345"),
         (number(320), "Order 1320 is the last."),
         (number(320), "It is " + " ".join(map(str, range(300, 340)))),
         (number(65.0), "about 66"),
@@ -87,12 +94,35 @@ def test_the_files_are_the_same_each_time(tmp_path: Path) -> None:
     assert filecmp.cmpfiles(tmp_path / "one", tmp_path / "two", plain, shallow=False) == (plain, [], [])
 
 
+def said_by_prompts() -> str:
+    """What a model may read of them, and of what a turn says to it: texts, and the fixed strings in code; in small letters."""
+    texts = []
+    for entry in [*files("bot.prompts").iterdir(), files("bot") / "agent.py", files("bot") / "mending.py"]:
+        if entry.name.endswith(".md"):
+            texts.append(entry.read_text("utf-8"))
+        elif entry.name.endswith(".py"):
+            nodes = ast.walk(ast.parse(entry.read_text("utf-8")))
+            texts += [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return " ".join(re.findall(r"\w+", " ".join(texts).lower()))
+
+
+ORDINARY = {"name", "date", "may", "no"}
+"""Headers and file names that any text may hold."""
+
+
+def test_no_prompt_holds_the_name_of_a_file_a_column_or_a_value(tmp_path: Path) -> None:
+    tables.write(tmp_path)
+    names = {Path(name).stem for name in tables.FILES} | {*tables.PRODUCTS, *tables.CITIES, *tables.CATEGORIES.values()}
+    for path in tmp_path.iterdir():
+        if path.suffix in (".csv", ".tsv"):
+            names.update(re.findall(r"\w+", path.read_text("cp1252").partition("\n")[0]))
+    said = set(said_by_prompts().split())
+    assert not {name.lower() for name in names} & said - ORDINARY
+
+
 def test_no_prompt_holds_a_questions_words() -> None:
     """Four words in a row, in whatever language, are a question's own."""
-    prompts = " ".join(
-        entry.read_text("utf-8") for entry in files("bot.prompts").iterdir() if entry.name.endswith((".md", ".py"))
-    )
-    said = " ".join(re.findall(r"\w+", prompts.lower()))
+    said = said_by_prompts()
     for text in [*(asked.text for asked in QUESTIONS), "plot revenue per month by region"]:
         spoken = re.findall(r"\w+", text.lower())
         for n in range(len(spoken) - 3):

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from bot.errors import ConfigError
-from bot.models.embedded import serve
+from bot.models.embedded import next_pause, serve
 from bot.models.nearby import listening
 
 STAND_IN = """
@@ -74,6 +74,14 @@ async def test_it_comes_back_at_the_same_address_and_ends_with_us(tmp_path: Path
             await asyncio.sleep(0.05)
         assert second is not None and second != first
     await until(lambda: gone(second))
+
+
+def test_it_is_started_again_at_once_and_then_after_longer_and_longer_pauses() -> None:
+    pauses: list[float | None] = [None]
+    for _ in range(9):
+        pauses.append(next_pause(pauses[-1], lived=2.0))
+    assert pauses[1:] == [0, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert next_pause(60, lived=3_600) == 0  # one that was up well is no longer a bad one
 
 
 async def test_it_does_not_outlive_a_bot_that_is_killed(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bot.agent import report
 from bot.errors import ModelError
+from bot.mending import FILES_MARK, mended
 from bot.models import failures, transcript
 from bot.models.chat_completions import ChatCompletions, Mode, connect
 from bot.models.transcript import Draft, fit, messages
@@ -349,6 +350,43 @@ async def test_a_whole_conversation_is_sent_back_as_servers_want_it() -> None:
     assert "The arguments could not be read." in str(sent) and "is not known" in str(sent)
 
 
+READ = 'trips = pd.read_csv("trips.csv")\n'
+TABLES = Said("note", f"{FILES_MARK}\n`trips`: 9 rows\nThe code that reads them:\n```python\n{READ}```")
+
+
+async def test_a_reply_that_must_be_a_block_is_begun_for_a_server_that_goes_on_from_there() -> None:
+    items: list[Item] = [Said("user", "how many?"), TABLES]
+    async with ScriptedModel() as server, client(server, "fenced", lead=True) as model:
+        server.reply(" count them\nprint(len(trips))\n```", " count them\nprint(len(trips))\n```", "Nine.")
+        deltas, reply = await whole(model, items)
+        (call,) = reply.items
+        assert isinstance(call, Called) and call.code == f"{READ}# count them\nprint(len(trips))\n"
+        assert deltas == [], "code is not shown as words"
+        assert server.requests[-1]["messages"][-1] == {"role": "assistant", "content": f"```python\n{READ}#"}
+        await whole(model, [*items, call, Returned(call.id, error=CellError("ValueError", "no"))])
+        assert server.requests[-1]["messages"][-1] == {"role": "assistant", "content": "```python\n"}
+        await whole(model, [*items, call, Returned(call.id, stdout="9")])
+        assert server.requests[-1]["messages"][-1]["role"] == "user", "after an output it may answer"
+
+
+def test_a_question_stands_behind_the_note_on_its_files() -> None:
+    for fenced in (True, False):
+        sent = messages([Said("user", "how many?"), TABLES, *BROKEN], "system", report, fenced=fenced)
+        assert sent[1]["content"].startswith("[note]") and sent[1]["content"].endswith("how many?")
+
+
+BROKEN: list[Item] = [Called("c", "len(trips)"), Returned("c", error=CellError("NameError", "name 'trips' is not defined"))]
+
+
+def test_the_model_does_not_read_a_block_that_was_put_right_for_it() -> None:
+    items: list[Item] = [Said("user", "how many?"), TABLES, *BROKEN]
+    better = mended(items)
+    assert better is not None
+    sent = messages([*items, better, Returned(better.id, stdout="9")], "system", report, fenced=True)
+    assert [message["role"] for message in sent] == ["system", "user", "assistant", "user"]
+    assert READ in sent[2]["content"] and "9" in sent[3]["content"] and "NameError" not in str(sent)
+
+
 WORDS = st.text(st.characters(exclude_categories=()), max_size=30)  # halves of surrogate pairs included
 ITEMS = st.lists(
     st.one_of(
@@ -402,7 +440,11 @@ def test_fit_keeps_the_newest_and_the_question_and_splits_no_pair(items: list[It
         ("```python\n1\n```", "stop", "1\n"),
         ("```py\n1\n```\nwhich is one", "stop", "1\n"),
         ("First\n~~~python\n1\n~~~\n```python\n2\n```", "stop", "1\n"),
-        ("````python\nx = '''\n```\n'''\n````", "stop", "x = '''\n```\n'''\n"),
+        ("````python\nprint('''\n```\n''', x)\n````", "stop", "print('''\n```\n''', x)\n"),
+        ("```python\nx = f(1)\n```", "stop", "x = f(1)\nx\n"),
+        ("```python\nx = f(1)\nprint(x)\n```", "stop", "x = f(1)\nprint(x)\n"),
+        ("```python\nx[0] = f(1)\n```", "stop", "x[0] = f(1)\n"),
+        ("Look:\n```\nx = f(1)\nprint(x)\n```", "stop", "x = f(1)\nprint(x)\n"),
         ("```python\n1", "stop", "1"),
         ("```python\n1", "length", None),
     ],
@@ -412,6 +454,24 @@ def test_the_first_block_of_a_fenced_reply_is_the_call(text: str, finish: str, c
     assert reply is not None
     (call,) = reply.items
     assert isinstance(call, Called) and call.code == code
+
+
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        ("320 rows (of 400) are left.", "320 rows (of 400) are left."),
+        ('print("320 rows are left.")', "320 rows are left."),
+        ("320 rows = f(1) and", None),
+        ('print("rows")', None),
+        ('print(f"{n} rows are left.")', None),
+        ('n = f(1)\nprint("that was it")', None),
+    ],
+)
+def test_a_block_of_words_is_the_answer(block: str, words: str | None) -> None:
+    reply = transcript.reply(Draft(f"```python\n{block}\n```", finish="stop"), fenced=True)
+    assert reply is not None
+    (item,) = reply.items
+    assert item == Said("assistant", words) if words else isinstance(item, Called)
 
 
 @pytest.mark.parametrize("text", ["plain", "```json\n{}\n```", "```\nls\n```", "`python`"])

@@ -178,6 +178,22 @@ async def test_a_file_of_ones_own_is_used_where_it_lies(tmp_path: Path) -> None:
         await fetch(tmp_path / "cache", str(tmp_path / "none"), ignore, weights())
 
 
+async def test_a_file_of_ones_own_is_read_through_once_until_it_is_touched(tmp_path: Path) -> None:
+    own, told = tmp_path / "own.gguf", list[Progress]()
+    own.write_bytes(CONTENT)
+    for _ in range(2):
+        assert await fetch(tmp_path / "cache", str(own), told.append, weights()) == own
+    assert len(told) == 1
+    own.write_bytes(CONTENT[:-1] + b"?")
+    with pytest.raises(ConfigError, match="SHA-256"):
+        await fetch(tmp_path / "cache", str(own), told.append, weights())
+    other = tmp_path / "other.gguf"
+    other.write_bytes(CONTENT)
+    os.utime(other, ns=(0, own.stat().st_mtime_ns))
+    await fetch(tmp_path / "cache", str(other), told.append, weights())
+    assert len(told) == 3
+
+
 async def test_two_at_once_fetch_it_once(tmp_path: Path) -> None:
     host = Host()
     async with served(host) as url:
