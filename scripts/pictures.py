@@ -1,8 +1,7 @@
 """Makes the pictures in docs/pictures: real threads, as the fake platforms' pages show them, with the real bot and engine.
 
-    .venv/bin/python -m scripts.pictures [slack] [discord] [page] [newcomer]
+    .venv/bin/python -m scripts.pictures
 
-`newcomer` is what the demo model on this machine makes of the bundled table (`scripts/prepare local` installs what serves it).
 Needs Chromium (`apt-get install chromium`), the engine and the sandbox image (`./run` makes them).
 """
 
@@ -25,11 +24,7 @@ from tests.fakes.model import Code, ScriptedModel
 from tests.fakes.platform import Platform
 from tests.fakes.slack import FakeSlack
 
-ROOT = Path(__file__).parents[1]
-PICTURES = ROOT / "docs" / "pictures"
-DEMO = ROOT / "adapters" / "web" / "demo"
-PATIENCE = 600_000.0
-"""Milliseconds: the demo model may have to be fetched."""
+PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 QUESTION = "Plot revenue per month by region. Which region grew most?"
 LOOK = 'df = pd.read_csv("sales.csv")\ndf.groupby("region")["revenue"].agg(["sum", "min", "max"])'
 PLOT = """table = df.pivot_table(index="month", columns="region", values="revenue", aggfunc="sum")
@@ -110,7 +105,6 @@ async def pictures_of_the_page(browser: str) -> None:
                 await page.set_input_files("#files", {"name": "sales.csv", "mimeType": "text/csv", "buffer": sales()})
                 await page.fill("#text", QUESTION)
                 await page.click("#send")
-                await page.locator(".answer", has_text="grew most, by").wait_for()
                 await photograph(page, "page.png")
                 phone = await chromium.new_context(
                     viewport={"width": 390, "height": 844},
@@ -122,27 +116,7 @@ async def pictures_of_the_page(browser: str) -> None:
                 pocket = await phone.new_page()
                 await pocket.goto(address)
                 await pocket.goto(page.url)
-                await pocket.locator(".answer", has_text="grew most, by").wait_for()
                 await photograph(pocket, "page-phone-dark.png")
-                await chromium.close()
-
-
-async def pictures_of_the_newcomer(browser: str) -> None:
-    """The page as it is after one question, with no account, no key and the demo model."""
-    with tempfile.TemporaryDirectory() as folder:
-        async with async_playwright() as driver:
-            settings = {"CELLMATE_MODEL": "local", "CELLMATE_WEB_PORT": "8898"}
-            async with running_bot(Path(folder) / "home", settings) as bot:
-                chromium = await driver.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
-                desk = await chromium.new_context(viewport={"width": 1080, "height": 900}, device_scale_factor=1.5)
-                page = await desk.new_page()
-                page.set_default_timeout(PATIENCE)
-                await page.goto(await address_of(bot))
-                await page.set_input_files("#files", DEMO / "sales.csv")
-                await page.fill("#text", "plot revenue per month by region")
-                await page.click("#send")
-                await page.locator(".state.done, .state.failed, .state.stopped").wait_for()
-                await photograph(page, "first-answer.png")
                 await chromium.close()
 
 
@@ -157,6 +131,7 @@ async def address_of(bot: BotProcess) -> str:
 
 async def photograph(page: Page, name: str) -> None:
     """The answer and its figure, from the question on."""
+    await page.locator(".answer", has_text="grew most, by").wait_for()
     await page.wait_for_function("[...document.querySelectorAll('.figure img')].some(image => image.naturalWidth > 100)")
     await page.locator("#view").evaluate("view => view.scrollTop = 0")
     await page.screenshot(path=PICTURES / name)
@@ -169,14 +144,9 @@ async def main() -> None:
     if browser is None:
         raise SystemExit("There is no Chromium here. Type: apt-get install chromium")
     PICTURES.mkdir(parents=True, exist_ok=True)
-    made = {
-        "slack": lambda: picture(FakeSlack(), "slack-thread.png", browser),
-        "discord": lambda: picture(FakeDiscord(), "discord-thread.png", browser),
-        "page": lambda: pictures_of_the_page(browser),
-        "newcomer": lambda: pictures_of_the_newcomer(browser),
-    }
-    for name in sys.argv[1:] or made:
-        await made[name]()
+    await picture(FakeSlack(), "slack-thread.png", browser)
+    await picture(FakeDiscord(), "discord-thread.png", browser)
+    await pictures_of_the_page(browser)
 
 
 if __name__ == "__main__":
