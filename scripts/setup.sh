@@ -60,8 +60,10 @@ apt_install() (
         mkdir -p /usr/local/share/ca-certificates
         cp /etc/ssl/certs/ca-certificates.crt /usr/local/share/ca-certificates/found-by-cellmate.crt || return
     fi
+    # Not handed down, or a service that is started by it would keep the lock; and not the last command, or this shell would
+    # become apt-get and let go of it at once.
     # shellcheck disable=SC2086 # a list of words
-    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends $wanted 9>&-
+    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends $wanted 9>&- || return
 )
 
 docker_packages='docker.io docker-cli docker-buildx iptables ca-certificates'
