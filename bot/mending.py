@@ -57,7 +57,7 @@ def missing_column(items: Sequence[Item]) -> str:
         return ""
     if last.error.name != "KeyError" or not last.error.message.startswith(("'", '"')):
         return ""
-    return f"There is no {last.error.message}. The columns are: {', '.join(columns)}."
+    return f"There is no {_missing(last.error.message)!r}. The columns are: {', '.join(columns)}."
 
 
 def unprinted(items: Sequence[Item]) -> str:
@@ -75,7 +75,7 @@ def unprinted(items: Sequence[Item]) -> str:
 def _text(item: Item) -> str:
     match item:
         case Returned():
-            return f"{item.stdout} {item.result or ''}"
+            return " ".join((item.stdout, item.result or "", *(file.facts or file.alt for file in item.files)))
         case Said("user" | "note", text):
             return text
     return ""
@@ -104,11 +104,16 @@ def _better(code: str, error: str, message: str, items: Sequence[Item]) -> str:
             lines = reading(items)
         return code if not lines or code.startswith(lines) else f"{lines.rstrip()}\n{code}"
     if error == "KeyError":
-        wrong = message.strip("'\"")
+        wrong = _missing(message)
         near = [column for column in _columns(items) if _alike(wrong, column)]
         if len(near) == 1:
             return re.sub(rf"""(["']){re.escape(wrong)}\1""", lambda _: repr(near[0]), code)
     return code
+
+
+def _missing(message: str) -> str:
+    """The key that a KeyError is about; a grouped table says more than the key."""
+    return message.strip("'\"").removeprefix("Column not found: ")
 
 
 def _import(name: str, code: str) -> str:

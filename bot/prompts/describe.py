@@ -201,7 +201,23 @@ def told(table):
     rows = f"{len(df):,}{'' if table.whole else '+'} rows"
     if again := int(df.duplicated().sum()):
         rows += f", {again} of them repeat another one exactly"
-    return f"`{table.name}`: {rows}, columns " + ", ".join(shown)
+    return f"`{table.name}`: {rows}, columns " + ", ".join(shown) + side_by_side(table)
+
+
+def side_by_side(table):
+    """How a series for each of several things is told apart, where each has one row a date: drawn as one line they make no sense."""
+    import pandas as pd
+
+    df = table.df
+    dates = [c for c in df.columns if pd.api.types.is_datetime64_any_dtype(df[c]) and df[c].duplicated().any()]
+    names = [c for c in texts(df) if 2 <= df[c].nunique() <= 12]
+    numbers = [c for c in df.columns if pd.api.types.is_numeric_dtype(df[c]) and not pd.api.types.is_bool_dtype(df[c])]
+    pairs = [(d, n) for d in dates for n in names if not df.duplicated([d, n]).any()]
+    if not pairs or not numbers:
+        return ""
+    date, name = pairs[0]
+    wide = f"{table.name}.pivot(index={quoted(date)}, columns={quoted(name)}, values={quoted(numbers[0])})"
+    return f"; one row for each {date} and {name}: `{wide}` has a column for each {name}"
 
 
 def made(file, name, read, most=ROWS):

@@ -68,13 +68,15 @@ def notes() -> list[str]:
 
 
 def collect() -> None:
-    """Save and close every open figure."""
+    """Save and close every open figure; one that nothing was drawn in is nothing to show."""
     pyplot = sys.modules.get("matplotlib.pyplot")
     if pyplot is None or not pyplot.get_fignums():
         return
     try:
         for number in pyplot.get_fignums():
-            _save_figure(pyplot.figure(number))
+            figure = pyplot.figure(number)
+            if len(figure.get_children()) > 1:  # its background is one
+                _save_figure(figure)
             pyplot.close(number)
     finally:
         pyplot.close("all")

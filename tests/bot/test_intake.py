@@ -43,6 +43,7 @@ FILES = {
     "april.csv": b"day,sum\n2031-04-01,5\n",
     "may.csv": "day,sum\n2031-05-01,7\n".encode("utf-16"),
     "places.json": b'[{"place": "\\u00c5lesund", "size": 3}]',
+    "tides.csv": b"week,harbour,level\n2031-06-02,east,3\n2031-06-02,west,4\n2031-06-09,east,5\n2031-06-09,west,2\n",
     "notes.txt": "Grüße".encode("cp1252"),
     "none.csv": b"",
 }
@@ -87,6 +88,7 @@ async def test_tables_are_told_with_the_code_that_reads_them_and_what_it_gives(a
         'trips["Driver"] and drivers["Name"] name the same things.',
         'trips.merge(drivers, left_on="Driver", right_on="Name", how="left")',
         '1 in drivers are not in trips: drivers[~drivers["Name"].isin(trips["Driver"])]',
+        'one row for each week and harbour: `tides.pivot(index="week", columns="harbour", values="level")`',
         "notes.txt — 5 bytes, text, cp1252",
     ):
         assert words in told, told

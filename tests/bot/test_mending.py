@@ -3,7 +3,7 @@
 import pytest
 
 from bot.mending import FILES_MARK, mended, missing_column, reading, unprinted
-from bot.types import Called, CellError, Item, Returned, Said
+from bot.types import Blob, Called, CardFile, CellError, Item, Returned, Said
 
 READING = 'trips = pd.read_csv("trips.csv", sep=";")\ntrips["day"] = pd.to_datetime(trips["day"])\n'
 NOTE = f"""{FILES_MARK}
@@ -33,6 +33,7 @@ def failed(code: str, name: str, message: str) -> list[Item]:
         ("len(trips)", "NameError", "name 'trips' is not defined", f"{READING}len(trips)"),
         ("trips['Fare']", "KeyError", "'Fare'", "trips['Fare (€)']"),
         ('trips["driver"]', "KeyError", "'driver'", "trips['Driver']"),
+        ('trips.groupby("driver")', "KeyError", "'Column not found: driver'", "trips.groupby('Driver')"),
         ("total", "NameError", "name 'total' is not defined", None),
         ("trips['km']", "KeyError", "'km'", None),
         ("trips.iloc[99]", "IndexError", "out of bounds", None),
@@ -56,6 +57,8 @@ def test_a_column_that_two_names_resemble_is_asked_for() -> None:
     two = Said("note", f'{FILES_MARK}\n`t`: 1 row, columns "Fare net" (int 1..2), "Fare gross" (int 1..2)')
     items: list[Item] = [two, Called("c", "t['Fare']"), Returned("c", error=CellError("KeyError", "'Fare'"))]
     assert mended(items) is None
+    assert missing_column(items) == "There is no 'Fare'. The columns are: Fare net, Fare gross."
+    items[-1] = Returned("c", error=CellError("KeyError", "'Column not found: Fare'"))
     assert missing_column(items) == "There is no 'Fare'. The columns are: Fare net, Fare gross."
 
 
@@ -88,3 +91,11 @@ def test_numbers_in_an_answer_about_tables_are_those_that_were_printed(answer: s
     said = unprinted([*ran, Said("assistant", answer)])
     assert said.partition(":")[0] == made_up
     assert unprinted([*ran[2:], Said("assistant", answer)]) == "", "without tables there may be anything"
+
+
+def test_numbers_that_a_figure_shows_have_been_seen() -> None:
+    blob = Blob("0" * 64, 1)
+    figure = CardFile("figure-1.png", "image/png", blob, figure=True, alt="Line chart; km highest 1947.37", facts="")
+    ran: list[Item] = [*FILES, Called("c", "plt.plot(x)"), Returned("c", files=(figure,))]
+    assert unprinted([*ran, Said("assistant", "The highest is 1947.4.")]) == ""
+    assert unprinted([*ran, Said("assistant", "The highest is 1948.")]).startswith("1948")

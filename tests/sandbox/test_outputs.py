@@ -125,7 +125,7 @@ axes = plt.figure().subplots(); axes.set_title('Odd'); axes.plot([1, 2]); axes.l
     assert {file.name: file.alt for file in outcome.files if file.name == "again.png"} == {
         "again.png": "Bar chart; highest n2 4, lowest n1 3"
     }
-    assert [file.alt for file in outcome.files if file.figure] == ["3-D chart", "Chart", "Figure", "Figure"]
+    assert [file.alt for file in outcome.files if file.figure] == ["3-D chart", "Chart", "Figure"], "an empty one is none"
     assert (await run(session, "twice - drawn == drawn or (drawn, twice)")).value == "True"
 
 
