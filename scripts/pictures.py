@@ -1,8 +1,10 @@
 """Makes the pictures in docs/pictures: real threads, as the fake platforms' pages show them, with the real bot and engine.
 
-    .venv/bin/python -m scripts.pictures
+    .venv/bin/python -m scripts.pictures [slack] [discord] [page] [newcomer]
 
-Needs Chromium (`apt-get install chromium`), the engine and the sandbox image (`./run` makes them).
+`newcomer` is what the demo model makes of the bundled table: its answer is its own, and nothing of it is scripted.
+Needs Chromium (`apt-get install chromium`), the engine and the sandbox image (`./run` makes them), and for `newcomer` what
+serves the demo model (`scripts/prepare local`).
 """
 
 import asyncio
@@ -24,7 +26,10 @@ from tests.fakes.model import Code, ScriptedModel
 from tests.fakes.platform import Platform
 from tests.fakes.slack import FakeSlack
 
-PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+FETCHED = 900_000.0
+"""Milliseconds until the demo model has been fetched and has answered."""
 QUESTION = "Plot revenue per month by region. Which region grew most?"
 LOOK = 'df = pd.read_csv("sales.csv")\ndf.groupby("region")["revenue"].agg(["sum", "min", "max"])'
 PLOT = """table = df.pivot_table(index="month", columns="region", values="revenue", aggfunc="sum")
@@ -105,6 +110,7 @@ async def pictures_of_the_page(browser: str) -> None:
                 await page.set_input_files("#files", {"name": "sales.csv", "mimeType": "text/csv", "buffer": sales()})
                 await page.fill("#text", QUESTION)
                 await page.click("#send")
+                await page.locator(".answer", has_text="grew most, by").wait_for()
                 await photograph(page, "page.png")
                 phone = await chromium.new_context(
                     viewport={"width": 390, "height": 844},
@@ -116,8 +122,25 @@ async def pictures_of_the_page(browser: str) -> None:
                 pocket = await phone.new_page()
                 await pocket.goto(address)
                 await pocket.goto(page.url)
+                await pocket.locator(".answer", has_text="grew most, by").wait_for()
                 await photograph(pocket, "page-phone-dark.png")
                 await chromium.close()
+
+
+async def picture_of_the_newcomer(browser: str) -> None:
+    """The page after its first question, with no account and no key, answered by the demo model."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"CELLMATE_MODEL": "local", "CELLMATE_WEB_ENABLED": "true", "CELLMATE_WEB_PORT": "8898"}
+        async with async_playwright() as driver, running_bot(Path(folder) / "home", settings) as bot:
+            chromium = await driver.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+            page = await chromium.new_page(viewport={"width": 1080, "height": 1090}, device_scale_factor=1.5)
+            await page.goto(await address_of(bot))
+            await page.set_input_files("#files", ROOT / "adapters" / "web" / "demo" / "sales.csv")
+            await page.fill("#text", "plot revenue per month by region")
+            await page.click("#send")
+            await page.locator(".state.done").wait_for(state="attached", timeout=FETCHED)
+            await photograph(page, "first-answer.png")
+            await chromium.close()
 
 
 async def address_of(bot: BotProcess) -> str:
@@ -131,7 +154,6 @@ async def address_of(bot: BotProcess) -> str:
 
 async def photograph(page: Page, name: str) -> None:
     """The answer and its figure, from the question on."""
-    await page.locator(".answer", has_text="grew most, by").wait_for()
     await page.wait_for_function("[...document.querySelectorAll('.figure img')].some(image => image.naturalWidth > 100)")
     await page.locator("#view").evaluate("view => view.scrollTop = 0")
     await page.screenshot(path=PICTURES / name)
@@ -139,14 +161,19 @@ async def photograph(page: Page, name: str) -> None:
 
 
 async def main() -> None:
-    """Every picture."""
+    """Every picture, or those that are named."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         raise SystemExit("There is no Chromium here. Type: apt-get install chromium")
     PICTURES.mkdir(parents=True, exist_ok=True)
-    await picture(FakeSlack(), "slack-thread.png", browser)
-    await picture(FakeDiscord(), "discord-thread.png", browser)
-    await pictures_of_the_page(browser)
+    made = {
+        "slack": lambda: picture(FakeSlack(), "slack-thread.png", browser),
+        "discord": lambda: picture(FakeDiscord(), "discord-thread.png", browser),
+        "page": lambda: pictures_of_the_page(browser),
+        "newcomer": lambda: picture_of_the_newcomer(browser),
+    }
+    for name in sys.argv[1:] or made:
+        await made[name]()
 
 
 if __name__ == "__main__":
