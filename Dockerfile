@@ -88,6 +88,8 @@ ENV HOME=/workspace \
 # Matplotlib wants its directory writable, and this file system is read-only where it runs: the runner copies this one
 # (the list of fonts, which takes half a second to draw up) to MPLCONFIGDIR before its first import.
 RUN MPLCONFIGDIR=/opt/cellmate/matplotlib python3 -c 'import matplotlib.font_manager'
+# What pip is to leave as it is where it may install beside it.
+RUN python3 -m pip list --format=freeze --disable-pip-version-check > /opt/cellmate/constraints.txt
 COPY sandbox/runner /opt/cellmate/runner
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/cellmate/runner
 ENTRYPOINT ["python3", "-I", "/opt/cellmate/runner"]

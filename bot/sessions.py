@@ -15,7 +15,21 @@ from bot.errors import CellmateError
 from bot.ports import Files, Journal, Writer
 from bot.seal import SealedWriter, nonce, opened
 from bot.types import Blob, Kept, Piece, ThreadRef
-from sandbox import GIB, Checkpoint, Damaged, Engine, Loss, Part, Restored, SandboxError, SandboxLost, Saved, Session, Spec
+from sandbox import (
+    GIB,
+    Checkpoint,
+    Damaged,
+    Egress,
+    Engine,
+    Loss,
+    Part,
+    Restored,
+    SandboxError,
+    SandboxLost,
+    Saved,
+    Session,
+    Spec,
+)
 
 log = structlog.get_logger()
 
@@ -65,8 +79,18 @@ class Bounds:
 class Sessions:
     """The threads' sessions. Calls about one thread wait for each other; threads do not."""
 
-    def __init__(self, engine: Engine, spec: Spec, files: Files, journal: Journal, bounds: Bounds) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        spec: Spec,
+        files: Files,
+        journal: Journal,
+        bounds: Bounds,
+        reach: Callable[[ThreadRef], Egress] = lambda thread: Egress(),
+    ) -> None:
+        """`reach`: what a thread's code may reach."""
         self.spec = spec
+        self.reach = reach
         self._engine, self._files, self._journal, self._bounds = engine, files, journal, bounds
         self._held: dict[ThreadRef, _Held] = {}
         self._engaged: Counter[ThreadRef] = Counter()
@@ -225,7 +249,7 @@ class Sessions:
                 await self._make_room()
             kept = await self._journal.checkpoint(thread)
             # Asked each time: a container that has gone since is replaced here, before anybody runs into it.
-            session = await self._engine.session(str(thread), self.spec, await self._source(thread, kept))
+            session = await self._engine.session(str(thread), self._spec(thread), await self._source(thread, kept))
             if held is None or held.session is not session:
                 log.info("session opened", thread=str(thread), origin=session.origin)
                 held = self._held[thread] = _Held(session, news=_news(kept, session))
@@ -306,6 +330,9 @@ class Sessions:
             await held.session.close()
         elif str(thread) in await self._engine.running():
             await (await self._engine.session(str(thread), self.spec)).close()
+
+    def _spec(self, thread: ThreadRef) -> Spec:
+        return replace(self.spec, egress=self.reach(thread))
 
     def _lock(self, thread: ThreadRef) -> asyncio.Lock:
         return self._locks.setdefault(thread, asyncio.Lock())

@@ -71,6 +71,11 @@ class Settings(BaseSettings):
     disk: int = Field(
         20480, ge=1, description="Disk for the files and variables of threads; over it those unused for longest are removed."
     )
+    egress: str = Field(
+        "",
+        description="Which hosts code may reach, by channel ([how](operating.md#what-code-may-reach)): "
+        "`* = pypi; slack/T0123/C0456 = pypi data.example.org`. Empty: none.",
+    )
     cells: int = Field(0, ge=0, description="Cells that run at once; 0: as many as there are cores.")
     seconds: float = Field(120, gt=0, description="The longest a cell may run.")
     steps: int = Field(20, ge=1, description="Cells that a model may run for one question.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from bot import intake
+from bot import intake, policy
 from bot.agent import AskModel, Finish, Record, RunCell, next_step
 from bot.errors import CellmateError
 from bot.ports import Chat, Files, Journal, Setup
@@ -206,7 +206,9 @@ class TurnRun:
                 await self._append(*first, *(Called(f"{question.id}.{n}", code) for n, code in enumerate(blocks, 1)))
             else:
                 said = [Said("note", f"said in the thread — {line}") for line in await self._chat.context(question)]
-                await self._append(*first, *said, Said("user", question.text))
+                network = policy.told(self._means.sessions.reach(question.thread))
+                notes = [Said("note", network)] if network else []
+                await self._append(*first, *notes, *said, Said("user", question.text))
         elif any(isinstance(item, Returned) for item in self.items):
             await self._find_ground()
         if question.attachments:

@@ -21,13 +21,14 @@ import structlog
 from bot.dispatcher import Dispatcher
 from bot.errors import ConfigError
 from bot.files import open_folder
+from bot.policy import Reach, wants_packages
 from bot.ports import Chat, Files, Journal
 from bot.sessions import Bounds, Sessions
 from bot.settings import Settings, read, refuse_unknown
 from bot.setup import Setup
 from bot.turns import Line, Means
 from bot.types import Card, Finding, Question
-from sandbox import MIB, Engine, Limits, Spec
+from sandbox import MIB, Egress, Engine, Limits, Spec
 
 log = structlog.get_logger()
 
@@ -104,18 +105,23 @@ async def build(
         journal_module = import_module("bot.journal")
         journal = wrap(await stack.enter_async_context(journal_module.connect(settings.journal_url)))
         files = open_folder(settings.home / "files")
-        spec = _spec(settings)
+        spec, reach = _spec(settings), await _reach(settings)
         setup = Setup(settings, asks=NEWCOMERS in connect, diagnose=partial(diagnose, settings))
         label = f"{await journal.installation()}.{slot}"
         connecting = import_module("sandbox.docker").connect(
-            label, spec, pool=settings.pool, pool_memory=settings.pool_memory * MIB, ready=setup.sandbox
+            label,
+            spec,
+            pool=settings.pool,
+            pool_memory=settings.pool_memory * MIB,
+            packages=settings.home / "packages",
+            ready=setup.sandbox,
         )
         try:
             engine = await stack.enter_async_context(connecting)
         except ValueError as problem:
             raise ConfigError(f"DOCKER_HOST: {problem}") from None
         chats = {name: await stack.enter_async_context(open_chat(files)) for name, open_chat in connect.items()}
-        sessions = Sessions(engine, spec, files, journal, _bounds(settings))
+        sessions = Sessions(engine, spec, files, journal, _bounds(settings), reach)
         means = Means(
             journal=journal,
             files=files,
@@ -175,6 +181,7 @@ async def once(settings: Settings, ask: Question, out: Path, *, keep: bool) -> t
 async def diagnose(settings: Settings, patience: float = 8) -> list[Finding]:
     """Everything that Cellmate needs, tried: see `bot.doctor`. Raises `ConfigError` for a bad setting of an adapter."""
     checks = {name: partial(room.check, read(room.Settings)) for name, room in rooms().items() if hasattr(room, "check")}
+    checks["egress"] = partial(_check_egress, settings)
     spec = _spec(settings)
     # Containers under a label of their own: no bot's are touched, and one that a killed check-up left is removed by the next.
     with ExitStack() as stack:
@@ -187,6 +194,28 @@ async def diagnose(settings: Settings, patience: float = 8) -> list[Finding]:
         engine = partial(import_module("sandbox.docker").connect, label, spec, pool=0)
         found: list[Finding] = await import_module("bot.doctor").diagnose(settings, spec, engine, checks, patience)
         return found
+
+
+async def _check_egress(settings: Settings) -> list[Finding]:
+    """What code may reach, and whether the package indexes among it answer."""
+    try:
+        reach = await _reach(settings)
+    except ConfigError as problem:
+        return [Finding("egress", "fail", str(problem), "export CELLMATE_EGRESS='* = pypi', or unset it")]
+    said = "; ".join(f"{place}: {', '.join(_ways(egress)) or 'nothing'}" for place, egress in reach.rules.items())
+    if indexes := next((egress.indexes for egress in reach.rules.values() if egress.indexes), ()):
+        packages = import_module("sandbox.packages")
+        try:
+            await packages.check(indexes)
+        except packages.Unavailable as problem:
+            return [
+                Finding("egress", "fail", f"{said}, but: {problem}", "python3 -m pip config list; python3 -m pip download pip")
+            ]
+    return [Finding("egress", "ok", said or "closed: no code reaches any host")]
+
+
+def _ways(egress: Egress) -> list[str]:
+    return [*(["packages"] if egress.indexes else []), *egress.hosts]
 
 
 def alive(home: Path) -> bool:
@@ -260,6 +289,12 @@ def _bounds(settings: Settings) -> Bounds:
         disk=settings.disk * MIB,
         keep=settings.keep_days * 86_400,
     )
+
+
+async def _reach(settings: Settings) -> Reach:
+    """Raises `ConfigError`."""
+    indexes = await asyncio.to_thread(import_module("sandbox.packages").pip_indexes) if wants_packages(settings.egress) else ()
+    return Reach(settings.egress, indexes)
 
 
 def _spec(settings: Settings) -> Spec:

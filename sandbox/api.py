@@ -9,9 +9,12 @@ the model's to mend. *The sandbox failed* is a `SandboxError`: never the code's 
     └── FileRefused    one file cannot be put or got; the session goes on
 """
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|((?:\*\.)?[a-z0-9._-]+|\*))(?::(\d{1,5}))?")
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -40,6 +43,33 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Egress:
+    """What a session's code may reach outside; nothing by default. `sandbox.egress` holds it."""
+
+    hosts: tuple[str, ...] = ()
+    """Over TLS: "example.org" (itself alone), "*.example.org" (what is below it), "*" (all); with ":8443" for a port other than
+    443. A private address only where it is in here itself ("10.0.0.7", "10.0.0.7:5432"), also for a name that leads to it."""
+    indexes: tuple[str, ...] = ()
+    """URLs of the package indexes (Simple repository API) that `pip install` has its packages from, the first first."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError, which names it, for a host that is none."""
+        for host in self.hosts:
+            host_and_port(host)
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """An entry of `Egress.hosts` in its parts, in small letters. Raises ValueError for any other text."""
+    found = _HOST.fullmatch(text.lower())
+    port = int(found[3] or 443) if found else 0
+    if found is None or not 0 < port < 65536:
+        raise ValueError(
+            f"{text!r} is neither a host (example.org, *.example.org:8443) nor an address (10.0.0.7, [fd00::7]:5432)"
+        )
+    return found[1] or found[2], port
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """What a session is made from."""
 
@@ -47,6 +77,7 @@ class Spec:
     limits: Limits = Limits()
     runtime: str | None = None
     """An OCI runtime's name as the engine knows it (`runsc`); None is the engine's default."""
+    egress: Egress = Egress()
 
     @property
     def gvisor(self) -> bool:

@@ -11,6 +11,7 @@ import random
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -19,8 +20,10 @@ import aiodocker
 import aiohttp
 from aiodocker.stream import Stream
 
-from sandbox.api import About, Checkpoint, Limits, SandboxDown, SandboxLost, Spec
+from sandbox.api import About, Checkpoint, Egress, Limits, SandboxDown, SandboxLost, Spec
+from sandbox.egress import authorities
 from sandbox.frames import State
+from sandbox.packages import Packages
 from sandbox.pool import Pool
 from sandbox.session import Link, Remote
 
@@ -158,8 +161,13 @@ async def _delete(docker: aiodocker.Docker, id: str) -> None:
 class DockerEngine:
     """`sandbox.Engine` on a Docker engine. Made by `connect`."""
 
-    def __init__(self, docker: aiodocker.Docker, address: str, instance: str, spec: Spec, pool: int, most: int) -> None:
+    def __init__(
+        self, docker: aiodocker.Docker, address: str, instance: str, spec: Spec, pool: int, most: int, packages: Path | None
+    ) -> None:
         self._docker, self._address, self._instance, self._spec = docker, address, instance, spec
+        self._folder = packages
+        self._packages: dict[tuple[str, ...], Packages] = {}
+        self._authorities: str | None = None
         self._pool = Pool(self._create_warm, pool, most, self._busy)
         self._ready = self._pool.ready
         self._pauses = True
@@ -185,8 +193,18 @@ class DockerEngine:
                 except SandboxLost:
                     await known.close()
             session = await self._adopt(key) or await self._new(key, spec, from_)
+            await self._open_way(session, spec.egress)
             self._sessions[key] = session
             return session
+
+    async def _open_way(self, session: Remote, egress: Egress) -> None:
+        """What the thread's code may reach; of one that was adopted, no more than now."""
+        packages = None
+        if egress.indexes and self._folder:
+            packages = self._packages.setdefault(egress.indexes, Packages(egress.indexes, self._folder))
+        if egress.hosts and self._authorities is None:
+            self._authorities = await asyncio.to_thread(authorities)
+        await session.open_way(egress, packages, (self._authorities or "") if egress.hosts else "")
 
     async def running(self) -> tuple[str, ...]:
         """See `sandbox.Engine.running`."""
@@ -253,7 +271,7 @@ class DockerEngine:
 
     async def _claim(self, key: str, spec: Spec) -> Container:
         """A container from the pool, else a new one: one round trip, and no call to the engine."""
-        while spec == self._spec and (ready := self._pool.take()) is not None:
+        while replace(spec, egress=self._spec.egress) == self._spec and (ready := self._pool.take()) is not None:
             try:
                 await ready.link.claim(key, _PING)
                 return ready
@@ -464,6 +482,8 @@ class DockerEngine:
         await self._pool.close()
         for container in self._claimed.values():
             await container.link.close()
+        for packages in self._packages.values():
+            await packages.close()
 
 
 def _body(spec: Spec, instance: str, token: bytes, *, podman: bool = False) -> dict[str, Any]:
@@ -594,6 +614,7 @@ async def connect(
     *,
     pool: int,
     pool_memory: int = 0,
+    packages: Path | None = None,
     url: str | None = None,
     ready: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[DockerEngine]:
@@ -601,13 +622,14 @@ async def connect(
 
     `instance` is the label by which this installation's containers are told from others'. `pool` containers of `spec` are kept
     started, and more in `pool_memory` bytes while more are asked for at once; all of it once `ready` has returned, where it is
-    given. An engine that is down does not keep this from coming up: `session` raises `SandboxDown` until it is back.
+    given. `packages`: the folder in which packages for `pip install` are kept; without it nobody gets any.
+    An engine that is down does not keep this from coming up: `session` raises `SandboxDown` until it is back.
     On the way out the pool is removed; claimed sessions that were not closed run on, and are adopted at the next start.
     Raises ValueError for an address that is none.
     """
     address = await asyncio.to_thread(_address, url)
     docker, connector = _client(address)
-    engine = DockerEngine(docker, address, instance, spec, pool, pool_memory // _WAITING)
+    engine = DockerEngine(docker, address, instance, spec, pool, pool_memory // _WAITING, packages)
     keeper = asyncio.create_task(engine.keep_pool(ready), name="sandbox pool")
     try:
         yield engine

@@ -15,7 +15,9 @@ from sandbox.runner.text import clean, safe_name
 
 _TEXT = 1 << 20
 _PIECE = re.compile("(?:[0-9a-f]{32})?")
-_FROM_SANDBOX = frozenset((wire.STATE, wire.EVENT, wire.NOTE, wire.DONE, wire.REFUSED, wire.DATA, wire.CREDIT))
+_FROM_SANDBOX = (
+    frozenset((wire.STATE, wire.EVENT, wire.NOTE, wire.DONE, wire.REFUSED, wire.DATA, wire.CREDIT)) | wire.CONNECTION
+)
 
 
 class ProtocolError(Exception):

@@ -5,6 +5,7 @@ import itertools
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import anyio
@@ -13,6 +14,7 @@ from sandbox import frames
 from sandbox.api import (
     Checkpoint,
     Damaged,
+    Egress,
     Ended,
     File,
     FileRefused,
@@ -28,8 +30,10 @@ from sandbox.api import (
     Started,
     Variable,
 )
+from sandbox.egress import Gateway
 from sandbox.frames import Frames, ProtocolError, State
 from sandbox.media import media_type
+from sandbox.packages import Packages
 from sandbox.runner import wire
 
 _ANSWER = 30.0
@@ -101,6 +105,8 @@ class Link:
         self._nonce = secrets.token_hex(8)
         self._writing = asyncio.Lock()
         self.state: State | None = None
+        self.gateway: Gateway | None = None
+        """Takes the connections of the code's; without one they are refused."""
         self.lost = False
         self._reader = asyncio.create_task(self._read(), name="sandbox link")
 
@@ -185,6 +191,8 @@ class Link:
             self.lost = True
             for inbox in self._inboxes.values():
                 inbox.put(None)
+            if self.gateway:
+                await self.gateway.close()
             async with self._states:
                 self._states.notify_all()
 
@@ -195,6 +203,11 @@ class Link:
                 async with self._states:
                     self.state = state
                     self._states.notify_all()
+        elif frame.type in wire.CONNECTION:
+            if self.gateway:
+                self.gateway.take(frame)
+            elif frame.type == wire.DIAL:
+                await self.send(wire.HANG_UP, frame.op)
         elif frame.op in self._inboxes:
             self._inboxes[frame.op].put(frame)
 
@@ -240,6 +253,16 @@ class Remote:
         self.origin = "adopted"
         if state.cell is not None and state.running:
             self._cell = state.cell, True
+
+    async def open_way(self, egress: Egress, packages: Packages | None, authorities: str) -> None:
+        """Let the code reach what `egress` names, from its next cell on; nothing: no more. Raises `SandboxLost`."""
+        allowed = bool(egress.hosts or packages)
+        if self._link.gateway:
+            await self._link.gateway.close()
+        self._link.gateway = Gateway(egress, packages, self._link.send) if allowed else None
+        way = {"hosts": egress.hosts, "packages": packages is not None, "authorities": authorities}
+        if allowed or self.origin == "adopted":
+            await self._link.send(wire.NETWORK, 0, wire.pack(way))
 
     async def rest(self) -> None:
         """See `sandbox.Session.rest`."""
@@ -291,6 +314,8 @@ class Remote:
                     if isinstance(output, Ended):
                         self.busy, self._cell, ended = False, None, True
                         self.emptied |= output.lost
+                        if gateway := self._link.gateway:
+                            output = replace(output, notes=(*output.notes, *gateway.notes()))
                     yield output
             finally:
                 if not ended:

@@ -4,6 +4,7 @@ import os
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiodocker
@@ -26,12 +27,12 @@ async def missing() -> str:
 
 @asynccontextmanager
 async def docker_engine(
-    instance: str | None = None, pool: int = 0, spec: Spec | None = None, **limits: Any
+    instance: str | None = None, pool: int = 0, spec: Spec | None = None, packages: Path | None = None, **limits: Any
 ) -> AsyncGenerator[DockerEngine, None]:
     """An engine whose containers are all removed at the end, claimed ones too, unless `instance` was given by the caller."""
     name = instance or f"test-{secrets.token_hex(6)}"
     try:
-        async with connect(name, spec or Spec(IMAGE, Limits(**limits)), pool=pool) as engine:
+        async with connect(name, spec or Spec(IMAGE, Limits(**limits)), pool=pool, packages=packages) as engine:
             yield engine
     finally:
         if instance is None:

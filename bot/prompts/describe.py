@@ -205,7 +205,7 @@ def told(table):
 
 
 def side_by_side(table):
-    """How a series for each of several things is told apart, where each has one row a date: drawn as one line they make no sense."""
+    """How series are told apart where each of several things has one row a date: drawn as one line they make no sense."""
     import pandas as pd
 
     df = table.df

@@ -38,6 +38,7 @@ def serve(channel: socket.socket, op: int, request: dict[str, Any], variables: d
     elif request["what"] == "save_variables":
         _save_aside(ours, variables, request["known"])
     else:
+        importlib.invalidate_caches()  # the files that came back may hold packages which these variables are made of
         gone = [name for name in _assigned(request["cells"]) if name not in variables]
         for at in range(0, len(gone), 200):
             ours.tell(wire.NOTE, {"gone": gone[at : at + 200]})

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import files, processes, wire
+from . import files, network, processes, wire
 from .reactor import Peer, Reactor
 
 _ENVIRONMENT = {
@@ -25,6 +25,7 @@ _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
+    **network.ENVIRONMENT,
 }
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "MPLCONFIGDIR", "MATPLOTLIBRC", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
 
@@ -180,6 +181,8 @@ class Kernel:
         """Nothing has run in it, so there is nothing to lose."""
         self.warm = zygote.warm
         """It comes with the heavy libraries loaded."""
+        self.joined = False
+        """It knows of the way out."""
         self.oom_kills = processes.oom_kills()
         self._reactor, self._printed = reactor, printed
         self._paused = True
@@ -201,6 +204,12 @@ class Kernel:
         """Start a cell; what it says at its end carries the number."""
         self.fresh = False
         self.control.send(wire.CELL, number, wire.pack(cell))
+
+    def join(self, way: bytes) -> None:
+        """Tell it of the way out, once."""
+        if not self.joined:
+            self.joined = True
+            self.control.send(wire.NETWORK, 0, way)
 
     def signal(self, number: int) -> None:
         """Send a signal, if there is a process yet."""

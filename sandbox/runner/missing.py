@@ -1,9 +1,14 @@
-"""What is said of an import that failed: the nearest thing that is installed, never a bare ModuleNotFoundError."""
+"""What is said of an import that failed, never a bare ModuleNotFoundError: the nearest thing that is installed, or how to
+install it; and of a network that is not there."""
 
 import difflib
 import importlib.util
 import pkgutil
+import socket
 import sys
+from collections.abc import Iterator
+
+from . import network
 
 _INSTEAD = {
     "pandas": "polars duckdb dask modin vaex pyspark cudf petl agate",
@@ -40,9 +45,22 @@ _INSTEAD = {
 }
 _NEAREST = {missing: instead for instead, names in _INSTEAD.items() for missing in names.split()}
 _ONLINE = (
-    "requests httpx aiohttp urllib3 selenium playwright scrapy mechanize yfinance pandas_datareader wikipedia openai anthropic"
+    "httpx aiohttp urllib3 selenium playwright scrapy mechanize yfinance pandas_datareader wikipedia openai anthropic"
     " boto3 slack_sdk discord praw tweepy kaggle datasets huggingface_hub googleapiclient gspread paramiko"
 )
+_DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless",
+    "docx": "python-docx",
+    "dotenv": "python-dotenv",
+    "fitz": "pymupdf",
+    "pptx": "python-pptx",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "umap": "umap-learn",
+    "yaml": "pyyaml",
+}
+"""Packages that are not called what is imported."""
+NO_NETWORK = "This sandbox has no network: attach the data to the thread as a file instead."
 _HOW = {
     "subprocess": "run the ffmpeg program with subprocess",
     "zipfile": "read it with zipfile and lxml: such files are archives of XML",
@@ -50,17 +68,32 @@ _HOW = {
 
 
 def hint(error: BaseException) -> str:
-    """One line on a module that was not found, by the code or by a library it uses; "" for any other error."""
+    """One line on a module that was not found, by the code or by a library it uses, or on a network that is not there; "" for
+    any other error."""
     found = (it for it in (error, error.__cause__) if isinstance(it, ModuleNotFoundError) and isinstance(it.name, str))
     top = next((it.name.partition(".")[0] for it in found if it.name), "")
-    if not top or _installed(top):
+    if not top:
+        offline = not network.has_hosts() and any(isinstance(it, socket.gaierror) for it in _chain(error))
+        return NO_NETWORK if offline else ""
+    if _installed(top):
         return ""
+    if network.has_packages():
+        return f"{top} is not installed; `!pip install {_DISTRIBUTIONS.get(top, top)}` in a line of its own installs it."
     if top in _ONLINE.split():
         return f"{top} is not installed, and this sandbox has no network: attach the data to the thread as a file instead."
     lead = f"{top} is not installed, and there is no network here to install it from"
     if instead := _nearest(top):
         return f"{lead}: {_HOW.get(instead) or f'use {instead} instead'}."
     return f"{lead}: write it with what is there, or attach the module's source to the thread as a file."
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what led to it, the newest first."""
+    for _ in range(20):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _nearest(top: str) -> str:

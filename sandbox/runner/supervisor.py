@@ -16,6 +16,7 @@ from typing import Any
 from . import libraries, processes, wire
 from .children import Helper, Kernel, Zygote
 from .reactor import Peer, Reactor, Timer
+from .relay import Relay
 from .text import Progress, Transcript, clean, human, progress, shorten
 
 _COALESCE = 0.02
@@ -92,6 +93,9 @@ class Supervisor:
         self._missed = ""
         self._balancing = False
         self._overrun = False
+        self._relay: Relay | None = None
+        self._way = b""
+        """What a kernel is told of the way out; empty: there is none."""
         self._op: tuple[int, str] | None = None
         self._kernel_op: Peer | None = None
         self._unsent: list[tuple[str, str]] = []
@@ -208,7 +212,10 @@ class Supervisor:
     def _from_host(self, frame: wire.Frame) -> None:
         try:
             if frame.type in (wire.DATA, wire.CREDIT, wire.END):
-                self._relay(frame)
+                self._hand_on(frame)
+            elif frame.type in wire.CONNECTION:
+                if self._relay:
+                    self._relay.take(frame)
             elif frame.type == wire.CANCEL:
                 self._cancel(frame.op)
             else:
@@ -226,6 +233,8 @@ class Supervisor:
         elif frame.type == wire.WARM:
             self._zygote.warm_up()
             self._say_state()
+        elif frame.type == wire.NETWORK:
+            self._open_way(request)
         elif frame.type == wire.RUN:
             self._run(frame.op, request)
         elif frame.type == wire.INTERRUPT:
@@ -246,6 +255,18 @@ class Supervisor:
             "emptied": bool(self._missed),
         }
         self._send(wire.STATE, 0, state)
+
+    # -- the way out
+
+    def _open_way(self, request: dict[str, Any]) -> None:
+        """What an earlier host carried has ended with it. A kernel that is there already hears of the new door as well."""
+        if self._relay:
+            self._relay.close()
+        self._relay, self._way = None, b""
+        self._kernel.joined = False
+        if request["hosts"] or request["packages"]:
+            self._relay = Relay(self.reactor, self._host.send)
+            self._way = wire.pack(request | {"port": self._relay.port})
 
     # -- cells
 
@@ -339,6 +360,8 @@ class Supervisor:
         if not cell.tries:
             self._start(cell)
         cell.tries += 1
+        if self._way:
+            self._kernel.join(self._way)
         cell.op_of_kernel = int.from_bytes(os.urandom(4))  # no earlier cell can have guessed it
         self._kernel.run(cell.op_of_kernel, {"code": cell.code, "figure": self._figure, "files": cell.files})
 
@@ -597,7 +620,7 @@ class Supervisor:
             self._kernel_op.close()
             self._kernel_op = None
 
-    def _relay(self, frame: wire.Frame) -> None:
+    def _hand_on(self, frame: wire.Frame) -> None:
         if self._op and self._op[0] == frame.op:
             (self._kernel_op or self._helper.peer).send(frame.type, frame.op, frame.payload)
 

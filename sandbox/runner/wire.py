@@ -20,6 +20,10 @@ MAX_PAYLOAD = 1 << 20
 CHUNK = 256 << 10
 WINDOW = 1 << 20
 """Bytes of DATA that may be under way, in each direction, before a CREDIT must come back."""
+REACH = 256 << 10
+"""The same for CARRY and CARRIED, of one connection."""
+CONNECTIONS = 32
+"""Connections that a sandbox may have at once."""
 
 HEAD = 512
 """First bytes of a file by which its type is told: the mark of a tar archive, the last to come, ends at 263."""
@@ -31,17 +35,20 @@ PADDING = PREFIX + MAX_PAYLOAD
 """So many zeros complete any frame that was cut off, so that the next one is read at once."""
 
 # Host to sandbox
-HELLO, CLAIM, RUN, INTERRUPT, OPEN, END, CANCEL, WARM = 1, 2, 3, 4, 5, 6, 7, 8
+HELLO, CLAIM, RUN, INTERRUPT, OPEN, END, CANCEL, WARM, NETWORK = 1, 2, 3, 4, 5, 6, 7, 8, 9
 # Both ways
 DATA, CREDIT = 16, 17
+# Connections of the code's, numbered by the sandbox; HANG_UP ends one, and what was sent before it still arrives
+DIAL, CARRY, CARRIED, HANG_UP = 24, 25, 26, 27
+CONNECTION = frozenset((DIAL, CARRY, CARRIED, HANG_UP))
 # Sandbox to host
 STATE, EVENT, NOTE, DONE, REFUSED = 32, 33, 34, 35, 36
 # Between PID 1 and its children
 FORK, FORKED, EXITED, READY, CELL, BEGUN, FINISHED, SCAN, WARMED = 64, 65, 66, 67, 68, 69, 70, 71, 72
 
 TYPES = frozenset(
-    (HELLO, CLAIM, RUN, INTERRUPT, OPEN, END, CANCEL, WARM, DATA, CREDIT, STATE, EVENT, NOTE, DONE, REFUSED)
-) | frozenset(range(FORK, WARMED + 1))
+    (HELLO, CLAIM, RUN, INTERRUPT, OPEN, END, CANCEL, WARM, NETWORK, DATA, CREDIT, STATE, EVENT, NOTE, DONE, REFUSED)
+) | CONNECTION.union(range(FORK, WARMED + 1))
 
 
 class Frame(NamedTuple):

@@ -13,7 +13,7 @@ import socket
 import sys
 from pathlib import Path
 
-from . import kernel, libraries, processes, wire
+from . import kernel, libraries, network, processes, wire
 
 
 def _warm_up(shell: kernel.Shell) -> None:
@@ -96,7 +96,8 @@ def _become_kernel(shell: kernel.Shell, descriptors: list[int]) -> None:
         os.set_inheritable(control, False)
         processes.show()
         processes.prefer_for_oom(900)
-        sys.path.insert(0, "")  # not before: nothing that we load is to come from the workspace
+        # Not before: nothing that we load is to come from the workspace.
+        sys.path[:] = ["", *sys.path, str(network.LIBRARY)]
         shell.serve(socket.socket(fileno=control))
     finally:
         os._exit(0)
