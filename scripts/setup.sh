@@ -151,12 +151,18 @@ ensure_engine() {
 
 # ---- the virtual environment
 
-# pip_setting NAME: what pip would use, its environment before its files; lists are separated by blanks.
+# pip_setting NAME: what pip would use to install, its environment before its files (in which order they are listed differs by
+# version); lists are separated by blanks.
 pip_setting() {
-    for interpreter in "$root/.venv/bin/python" "$python"; do
+    listed=$(for interpreter in "$root/.venv/bin/python" "$python"; do
         "$interpreter" -m pip config list 2>/dev/null || continue
         break
-    done | sed -n "s/^[a-z:]*\.$1='\(.*\)'\$/\1/p" | head -n 1 | sed 's/\\n/ /g'
+    done)
+    for scope in :env: install global; do
+        value=$(printf '%s\n' "$listed" | sed -n "s/^$scope\.$1='\(.*\)'\$/\1/p" | head -n 1 | sed 's/\\n/ /g')
+        [ -z "$value" ] || break
+    done
+    [ -z "$value" ] || printf '%s\n' "$value"
 }
 
 # uv reads none of pip's settings; whoever has set pip up for a mirror or a CA has set up Cellmate too.
