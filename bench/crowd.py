@@ -6,9 +6,8 @@ Reads each container's memory and processor time from the control groups under /
 import asyncio
 import sys
 import time
-from pathlib import Path
 
-from bench.measure import Table
+from bench.measure import Table, control_group
 from bench.sandbox import PLOT, RUNTIME, filled
 from sandbox import GIB, MIB, Limits, Printed, Spec
 from sandbox.docker import DockerEngine
@@ -56,24 +55,16 @@ async def density(table: Table, name: str, code: str, threads: int, goal: float 
     table.check("    processor time of all while idle, % of a core", 100 * idle, 1)
 
 
-def _group(id: str, controller: str) -> Path:
-    """The container's control group, of version 1 or 2."""
-    for path in (Path(f"/sys/fs/cgroup/{controller}/docker/{id}"), Path(f"/sys/fs/cgroup/system.slice/docker-{id}.scope")):
-        if path.exists():
-            return path
-    raise SystemExit("no control group of a container found: run this as root on the engine's machine")
-
-
 def _used(id: str) -> int:
     """Bytes."""
-    group = _group(id, "memory")
+    group = control_group(id, "memory")
     old = group / "memory.usage_in_bytes"
     return int((old if old.exists() else group / "memory.current").read_text())
 
 
 def _spent(id: str) -> float:
     """Seconds of processor time so far."""
-    group = _group(id, "cpuacct")
+    group = control_group(id, "cpuacct")
     if (old := group / "cpuacct.usage").exists():
         return int(old.read_text()) / 1e9
     fields = dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 
 class Table:
@@ -47,3 +48,11 @@ def percentile(values: Sequence[float], share: float) -> float:
     """The value that `share` of the values do not exceed."""
     found = sorted(values)
     return found[min(len(found) - 1, round(share * (len(found) - 1)))]
+
+
+def control_group(id: str, controller: str) -> Path:
+    """The container's control group, of version 1 or 2."""
+    for path in (Path(f"/sys/fs/cgroup/{controller}/docker/{id}"), Path(f"/sys/fs/cgroup/system.slice/docker-{id}.scope")):
+        if path.exists():
+            return path
+    raise SystemExit("no control group of a container found: run this as root on the engine's machine")

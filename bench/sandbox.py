@@ -11,10 +11,12 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
-from bench.measure import Table, percentile, timed
-from sandbox import KIB, MIB, Limits, Printed, Session, Spec, Started
+from bench.measure import Table, control_group, percentile, timed
+from sandbox import KIB, MIB, Ended, Limits, Printed, Session, Spec, Started
 from sandbox.docker import DockerEngine
 from tests.cells import get, run
 from tests.engine import IMAGE, docker_engine
@@ -25,12 +27,13 @@ SPEC = Spec(IMAGE, Limits(seconds=60, memory=2 << 30, file=600 * MIB), RUNTIME)
 FRAME = "pd.DataFrame({'month': range(12), 'revenue': range(12)})"
 PLOT = f"{FRAME}.plot(x='month', y='revenue', title='Revenue')"
 LARGE = 500 * MIB
+HOG = "print('on', flush=True)\nx = b'1' * (1200 << 20)"
 
 
 async def filled(engine: DockerEngine, count: int = 1) -> None:
-    """Wait until so many containers are ready, and the machine is at rest: the claim is measured, not the end of a start."""
+    """Wait until so many containers are ready and warm, and the machine is at rest: no start's end is measured."""
     async with asyncio.timeout(120):
-        while len(engine._ready) < count:  # noqa: ASYNC110 - the engine has no event for it, and needs none
+        while sum(container.warm for container in engine._pool.ready) < count:  # noqa: ASYNC110 - the engine has no event for it, and needs none
             await asyncio.sleep(0.02)
     await asyncio.sleep(0.3)
 
@@ -46,20 +49,37 @@ async def starts(table: Table, rounds: int) -> None:
                 cold.append(time.perf_counter() - began)
                 await session.close()
             table.row(f"no container yet, to the end of {name}", cold, goal)
-    claims, figures = [], []
+    await _claims(table, rounds)
+    rested, figures = [], []
     async with docker_engine(spec=SPEC, pool=1) as engine:
         for number in range(rounds):
             await filled(engine)
             began = time.perf_counter()
             session = await engine.session(f"warm {number}", SPEC)
-            claims.append(time.perf_counter() - began)
+            rested.append(time.perf_counter() - began)
             outcome = await run(session, PLOT)
             await get(session, outcome.names[0])
             figures.append(time.perf_counter() - began)
             await session.close()
-    table.row("claim of a waiting container", claims, 1)
-    table.check("the same, 99th percentile", percentile(claims, 0.99) * 1000, 5)
+    table.row("the same after a rest of a third of a second", rested)
     table.row("new thread to its first figure's PNG on the host", figures, 110)
+
+
+async def _claims(table: Table, rounds: int) -> None:
+    """One after the other, from a pool that is full."""
+    claims = []
+    async with docker_engine(spec=SPEC, pool=10) as engine:
+        for turn in range(rounds):
+            await filled(engine, 10)
+            opened = []
+            for number in range(10):
+                began = time.perf_counter()
+                opened.append(await engine.session(f"claim {turn} {number}", SPEC))
+                claims.append(time.perf_counter() - began)
+            for session in opened:
+                await session.close()
+    table.row("claim of a waiting container, one after the other", claims, 1)
+    table.check("    99th percentile", percentile(claims, 0.99) * 1000, 5)
 
 
 async def cells(table: Table, rounds: int) -> float:
@@ -79,15 +99,18 @@ async def recovery(table: Table, rounds: int) -> None:
     deaths = {
         "os._exit": "import os; print('on', flush=True); os._exit(1)",
         "a segmentation fault": "import ctypes; print('on', flush=True); ctypes.string_at(0)",
-        "want of memory": "x = b'1' * (900 << 20)\nprint('on', flush=True)\ny = b'1' * (200 << 20)",
     }
-    async with docker_engine(spec=Spec(IMAGE, Limits(seconds=60, memory=1 << 30), RUNTIME)) as engine:
-        session = await engine.session("deaths", SPEC)
+    spec = Spec(IMAGE, Limits(seconds=60, memory=1 << 30), RUNTIME)
+    async with docker_engine(spec=spec) as engine:
+        session = await engine.session("deaths", spec)
         for name, code in deaths.items():
-            if name == "want of memory" and RUNTIME == "runsc":
-                table.say(f"lost to {name}", "left out: no cgroup limit holds under this runsc")
-                continue
             table.row(f"lost to {name}, to the next cell's end", [await _recovered(session, code) for _ in range(rounds)], 60)
+        if RUNTIME is None:
+            counter = control_group(engine._claimed["deaths"].id, "memory")
+            table.row(
+                "lost to want of memory, to the next cell's end", [await _starved(session, counter) for _ in range(rounds)], 60
+            )
+        table.row("    with the filling of 1 GiB before it", [await _recovered(session, HOG) for _ in range(rounds)])
         table.row("a hard time-out's SIGKILL to the next cell's end", [await _killed(session) for _ in range(rounds)], 60)
 
 
@@ -96,8 +119,29 @@ async def _recovered(session: Session, code: str) -> float:
     async for output in session.run(f"die {time.monotonic_ns()}", code):
         if isinstance(output, Printed) and not lost:
             lost = time.perf_counter()
+        if isinstance(output, Ended) and output.reason != "died":
+            raise RuntimeError(f"the code did not end Python: {output}")
     await run(session, "1")
     return time.perf_counter() - lost
+
+
+async def _starved(session: Session, group: Path) -> float:
+    """From the moment in which the kernel has ended Python, as the control group counts it."""
+    with ThreadPoolExecutor(1) as beside:
+        killed = beside.submit(_next_kill, group)
+        await _recovered(session, HOG)
+        return time.perf_counter() - killed.result()
+
+
+def _next_kill(group: Path) -> float:
+    def count() -> str:
+        return next(line for path in counters for line in path.read_text().splitlines() if line.startswith("oom_kill "))
+
+    counters = [path for path in (group / "memory.oom_control", group / "memory.events") if path.exists()]
+    before = count()
+    while count() == before:
+        time.sleep(0.0005)
+    return time.perf_counter()
 
 
 async def _killed(session: Session) -> float:

@@ -106,6 +106,15 @@ class Container:
         """Its line has ended."""
         return self.link.lost
 
+    @property
+    def warm(self) -> bool:
+        """Its first plot pays for no import."""
+        return self.link.state is not None and self.link.state.warm
+
+    async def warm_up(self) -> None:
+        """Have the heavy libraries loaded. Raises `SandboxLost`."""
+        await self.link.warm_up(_START)
+
     async def check(self) -> None:
         """Raises `SandboxLost` when it does not answer."""
         await self.link.ping(_PING)
@@ -168,8 +177,7 @@ class DockerEngine:
         self._folder = packages
         self._packages: dict[tuple[str, ...], Packages] = {}
         self._authorities: str | None = None
-        self._pool = Pool(self._create_warm, pool, most, self._busy)
-        self._ready = self._pool.ready
+        self._pool = Pool(self._create_ready, pool, most, self._busy)
         self._pauses = True
         self._claimed: dict[str, Container] = {}
         self._sessions: dict[str, Remote] = {}
@@ -271,7 +279,8 @@ class DockerEngine:
 
     async def _claim(self, key: str, spec: Spec) -> Container:
         """A container from the pool, else a new one: one round trip, and no call to the engine."""
-        while replace(spec, egress=self._spec.egress) == self._spec and (ready := self._pool.take()) is not None:
+        usual = replace(spec, egress=self._spec.egress) == self._spec
+        while usual and (ready := self._pool.take() or await self._pool.coming()) is not None:
             try:
                 await ready.link.claim(key, _PING)
                 return ready
@@ -379,18 +388,10 @@ class DockerEngine:
                     await _delete(self._docker, (await making).id)
             raise
 
-    async def _create_warm(self) -> Container:
-        """For the pool: one whose first plot pays for no import."""
+    async def _create_ready(self) -> Container:
+        """For the pool."""
         await self._reconcile()
-        container = await self._create(self._spec)
-        try:
-            await container.link.warm_up(_START)
-        except BaseException as error:
-            await asyncio.shield(container.remove())
-            if isinstance(error, SandboxLost):
-                raise SandboxDown(f"A container of the image {self._spec.image!r} ended while it was made ready.") from error
-            raise
-        return container
+        return await self._create(self._spec)
 
     async def _is_podman(self) -> bool:
         if self._podman is None:

@@ -33,8 +33,17 @@ class Member(Protocol):
         """It is known not to work any more."""
         ...
 
+    @property
+    def warm(self) -> bool:
+        """It is as quick as it can be."""
+        ...
+
     async def check(self) -> None:
         """Raises `SandboxLost` when it does not work."""
+        ...
+
+    async def warm_up(self) -> None:
+        """Make it warm; it may be taken meanwhile. Raises `SandboxLost` when it ends over that."""
         ...
 
     async def remove(self) -> None:
@@ -68,7 +77,10 @@ class Demand:
 
 
 class Pool(Generic[T]):
-    """Keeps at least `least` members ready, and up to `most` while that many come at once. With a `least` of 0, none."""
+    """Keeps at least `least` members ready, and up to `most` while that many come at once. With a `least` of 0, none.
+
+    First there are enough of them, then they are warmed, and those that are warm are taken first.
+    """
 
     def __init__(self, make: Callable[[], Awaitable[T]], least: int, most: int, busy: Callable[[], bool]) -> None:
         """`busy`: whether running cells want the cores for themselves."""
@@ -78,6 +90,8 @@ class Pool(Generic[T]):
         self._changed = asyncio.Event()
         self._changed.set()
         self._broken: list[T] = []
+        self._making = False
+        self._promised: asyncio.Future[T | None] | None = None
         self.ready: list[T] = []
 
     @property
@@ -89,12 +103,21 @@ class Pool(Generic[T]):
         """One that is not known to be broken, to be had for good; None when there is none. Whoever asks is counted."""
         self._demand.arrived(time.monotonic())
         self._changed.set()
-        while self.ready:
-            member = self.ready.pop(0)
-            if not member.lost:
-                return member
-            self._broken.append(member)
-        return None
+        self._broken += [member for member in self.ready if member.lost]
+        self.ready = [member for member in self.ready if not member.lost]
+        if not self.ready:
+            return None
+        return self.ready.pop(next((at for at, member in enumerate(self.ready) if member.warm), 0))
+
+    async def coming(self) -> T | None:
+        """The one that is just being made, once it is there: sooner than one more beside it. None when there is none."""
+        if not self._making or self._promised is not None:
+            return None
+        self._promised = asyncio.get_running_loop().create_future()
+        try:
+            return await self._promised
+        finally:
+            self._promised = None
 
     async def keep(self) -> None:
         """Make one after the other what is missing, and look after what waits. While an engine is down, try ever less often.
@@ -115,13 +138,41 @@ class Pool(Generic[T]):
                     await self._broken.pop().remove()
                 while len(self.ready) < self.size:
                     await self._calm()
-                    self.ready.append(await self._make())
+                    await self._add()
+                await self._warm_up()
                 pause = _RETRY[0]
             except SandboxDown as down:
                 _log.warning("%s", down)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, most)
                 self._changed.set()
+
+    async def _add(self) -> None:
+        self._making, made = True, None
+        try:
+            made = await self._make()
+        finally:
+            self._making = False
+            if self._promised is not None and not self._promised.done():
+                self._promised.set_result(made)
+            elif made is not None:
+                self.ready.append(made)
+
+    async def _warm_up(self) -> None:
+        """One after the other, until somebody comes."""
+        for member in self.ready[:]:
+            if member.warm or member not in self.ready:
+                continue
+            await self._calm()
+            if self._changed.is_set():
+                return
+            try:
+                await member.warm_up()
+            except SandboxLost as lost:
+                if member in self.ready:  # else whoever has taken it hears of it
+                    self.ready.remove(member)
+                    await member.remove()
+                    raise SandboxDown(f"A sandbox ended while it was made ready: {lost}") from lost
 
     async def _calm(self) -> None:
         """Who has just come and who is at work come first; but those still to come do not wait for ever."""

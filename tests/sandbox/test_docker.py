@@ -39,7 +39,7 @@ async def _containers(instance: str) -> list[str]:
 
 async def _filled(engine: DockerEngine) -> None:
     for _ in range(600):
-        if engine._ready:
+        if any(container.warm for container in engine._pool.ready):
             return
         await asyncio.sleep(0.05)
     pytest.fail("the pool stays empty")
@@ -125,7 +125,7 @@ async def test_a_container_lost_while_a_cell_runs_is_the_sandboxs_failure(instan
 async def test_the_pool_is_filled_and_emptied(instance: str) -> None:
     async with connect(instance, SPEC, pool=1) as engine:
         await _filled(engine)
-        (waiting,) = [container.id for container in engine._ready]
+        (waiting,) = [container.id for container in engine._pool.ready]
         one = await engine.session("one", SPEC)
         assert engine._claimed["one"].id == waiting
         two = await engine.session("two", SPEC)
@@ -133,7 +133,7 @@ async def test_the_pool_is_filled_and_emptied(instance: str) -> None:
         await one.close()
         await two.close()
         await _filled(engine)
-        assert waiting not in [container.id for container in engine._ready]
+        assert waiting not in [container.id for container in engine._pool.ready]
     assert await _containers(instance) == []
 
 
@@ -172,7 +172,7 @@ async def test_a_waiting_container_has_the_libraries_loaded(instance: str) -> No
 async def test_a_claim_makes_no_call_to_the_engine(instance: str) -> None:
     async with connect(instance, SPEC, pool=1) as engine:
         await _filled(engine)
-        (waiting,) = engine._ready
+        (waiting,) = engine._pool.ready
         ours, calls, tracing = asyncio.current_task(), list[str](), aiohttp.TraceConfig()
 
         async def called(_: object, __: object, parameters: aiohttp.TraceRequestStartParams) -> None:

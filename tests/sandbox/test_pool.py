@@ -1,7 +1,7 @@
 """How many are kept ready, and what becomes of those that no longer work."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -16,15 +16,19 @@ from sandbox.pool import Demand, Pool
 class Thing:
     """What a pool keeps, without a container."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, works: "Works", number: int) -> None:
+        self.works, self.number = works, number
         self.lost = False
         self.silent = False
         self.removed = False
+        self.warm = False
 
     async def check(self) -> None:
         if self.silent:
             raise SandboxLost("no answer")
+
+    async def warm_up(self) -> None:
+        await self.works.warm_up(self)
 
     async def remove(self) -> None:
         self.removed = True
@@ -37,16 +41,24 @@ class Works:
         self.made: list[Thing] = []
         self.at_once = 0
         self.most_at_once = 0
-        self.closed = False
+        self.closed = self.fails = False
+        self.warm_up: Callable[[Thing], Awaitable[None]] = self._warm_up
+
+    async def _warm_up(self, thing: Thing) -> None:
+        await asyncio.sleep(0.001)
+        thing.warm = True
 
     async def make(self) -> Thing:
         if self.closed:
             raise SandboxDown("closed")
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
         self.at_once -= 1
-        self.made.append(Thing(len(self.made)))
+        if self.fails:
+            self.fails = False
+            raise SandboxDown("failed")
+        self.made.append(Thing(self, len(self.made)))
         return self.made[-1]
 
 
@@ -111,6 +123,59 @@ async def test_more_are_kept_when_more_come_at_once_up_to_the_most() -> None:
             pool.take()
         await until(lambda: len(pool.ready) == 4)
         assert pool.size == 4
+
+
+async def test_who_finds_nothing_gets_what_is_being_made_and_nobody_else_does() -> None:
+    works = Works()
+    async with kept(works, least=1) as pool:
+        await until(lambda: works.at_once == 1)
+        first, second = asyncio.create_task(pool.coming()), asyncio.create_task(pool.coming())
+        assert await second is None, "one makes one for itself"
+        assert await first is works.made[0] and works.made[0] not in pool.ready
+        await until(lambda: works.at_once == 1)
+        given_up = asyncio.create_task(pool.coming())
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await until(lambda: len(pool.ready) == 1 and pool.ready == works.made[1:2])
+        assert await pool.coming() is None, "nothing is being made"
+
+
+async def test_who_waits_for_one_that_fails_is_not_left_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_RETRY", (0.01, 0.02))
+    works = Works()
+    async with kept(works, least=1) as pool:
+        await until(lambda: works.at_once == 1)
+        works.fails = True
+        assert await pool.coming() is None
+
+
+async def test_there_are_enough_before_any_is_warmed_and_the_warm_ones_go_first() -> None:
+    works, warm_at = Works(), list[int]()
+    async with kept(works, least=3) as pool:
+
+        async def warm_up(thing: Thing) -> None:
+            warm_at.append(len(pool.ready))
+            thing.warm = thing.number == 1
+
+        works.warm_up = warm_up
+        await until(lambda: len(warm_at) == 3)
+        assert warm_at == [3, 3, 3]
+        assert pool.take() is works.made[1]
+
+
+async def test_one_that_ends_over_being_warmed_is_replaced_a_little_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_RETRY", (0.01, 0.02))
+    works = Works()
+
+    async def freeze(thing: Thing) -> None:
+        if thing.number == 0:
+            raise SandboxLost("ended")
+        thing.warm = True
+
+    works.warm_up = freeze
+    async with kept(works, least=1) as pool:
+        await until(lambda: [thing.number for thing in pool.ready if thing.warm] == [1])
+        assert works.made[0].removed
 
 
 async def test_a_pool_of_none_makes_none() -> None:
