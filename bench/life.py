@@ -11,7 +11,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bot import journal, log
@@ -20,7 +21,7 @@ from bot.sessions import Bounds, Sessions
 from bot.types import ThreadRef
 from sandbox import MIB, Limits, Spec
 from sandbox.docker import DockerEngine
-from tests.cells import run
+from tests.cells import Outcome, run
 from tests.engine import IMAGE, docker_engine
 
 SPEC = Spec(IMAGE, Limits(seconds=60, memory=1024 * MIB))
@@ -52,10 +53,22 @@ async def filled(engine: DockerEngine) -> None:
     await asyncio.sleep(0.3)  # what is measured is the wake, not the end of another container's start
 
 
-async def cell(sessions: Sessions, thread: ThreadRef, code: str) -> None:
+@asynccontextmanager
+async def house(spec: Spec, pool: int) -> AsyncIterator[tuple[DockerEngine, Sessions]]:
+    """An engine, and the bot's sessions on it."""
+    log.configure("error")
+    with tempfile.TemporaryDirectory() as folder:
+        async with journal.connect(f"sqlite:///{folder}/journal.db") as records, docker_engine(spec=spec, pool=pool) as engine:
+            sessions = Sessions(engine, spec, open_folder(Path(folder) / "files"), records, Bounds())
+            yield engine, sessions
+            await sessions.close()
+
+
+async def cell(sessions: Sessions, thread: ThreadRef, code: str) -> Outcome:
     async with sessions.use(thread) as session:
         outcome = await run(session, code)
         assert outcome.ended.reason in ("ok", "died"), outcome.outputs
+        return outcome
 
 
 async def lives(engine: DockerEngine, sessions: Sessions, rounds: int, state: str, name: str) -> None:
@@ -115,18 +128,11 @@ async def by_hand(rounds: int) -> None:
 
 
 async def main(rounds: int) -> None:
-    log.configure("error")
     print(f"{'milliseconds':<58}{'median':>10}{'p95':>10}{'n':>6}")
-    with tempfile.TemporaryDirectory() as folder:
-        async with (
-            journal.connect(f"sqlite:///{folder}/journal.db") as records,
-            docker_engine(spec=SPEC, pool=1) as engine,
-        ):
-            sessions = Sessions(engine, SPEC, open_folder(Path(folder) / "files"), records, Bounds())
-            await lives(engine, sessions, rounds, "", "small state")
-            await lives(engine, sessions, rounds, STATE, "10 MB")
-            await many(engine, sessions, 2 * rounds)
-            await sessions.close()
+    async with house(SPEC, pool=1) as (engine, sessions):
+        await lives(engine, sessions, rounds, "", "small state")
+        await lives(engine, sessions, rounds, STATE, "10 MB")
+        await many(engine, sessions, 2 * rounds)
     await by_hand(max(3, rounds // 3))
     print(f"on {os.cpu_count()} cores")
 
