@@ -128,7 +128,7 @@ HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["cellmate", "he
 ENTRYPOINT ["cellmate"]
 CMD ["up"]
 
-# What bench/ compares the sandbox with: the same libraries and an ipykernel.
+# What bench/ compares the sandbox with: the same libraries and an ipykernel; llm-sandbox looks for its Python under /sandbox.
 FROM libraries AS peer-libraries
 COPY bench/requirements-peers.lock /tmp/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip \
@@ -137,3 +137,4 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=pip \
 
 FROM sandbox AS peers
 COPY --from=peer-libraries /opt/venv /opt/venv
+RUN mkdir /sandbox && ln -s /opt/venv /sandbox/.sandbox-venv

@@ -7,8 +7,9 @@ import asyncio
 import sys
 import time
 
+from bench.house import RUNTIME, filled
 from bench.measure import Table, control_group
-from bench.sandbox import PLOT, RUNTIME, filled
+from bench.sandbox import PLOT
 from sandbox import GIB, MIB, Limits, Printed, Spec
 from sandbox.docker import DockerEngine
 from tests.cells import run

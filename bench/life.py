@@ -11,23 +11,19 @@ import asyncio
 import os
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable
 from functools import partial
 from pathlib import Path
 from typing import cast
 
+from bench.house import RUNTIME, cell, filled, house
 from bench.measure import Table, percentile, timed
-from bench.sandbox import RUNTIME, filled
-from bot import journal, log
-from bot.files import open_folder
-from bot.sessions import PARTS, Bounds, Sessions, _Held
+from bot.sessions import PARTS, Sessions, _Held
 from bot.types import ThreadRef
 from sandbox import MIB, Limits, Part, Saved, Session, Sink, Spec
 from sandbox.docker import DockerEngine
-from tests.cells import run
-from tests.engine import IMAGE, docker_engine
+from tests.engine import IMAGE
 
 SPEC = Spec(IMAGE, Limits(seconds=60, memory=1024 * MIB), RUNTIME)
 STATE = """
@@ -36,14 +32,6 @@ array = rng.random(500_000)
 frame = pd.DataFrame({"n": rng.random(300_000), "k": rng.integers(0, 9, 300_000), "name": ["abcdef"] * 300_000})
 n = open("data.bin", "wb").write(rng.bytes(1_000_000))
 """
-
-
-async def cell(sessions: Sessions, thread: ThreadRef, code: str) -> None:
-    async with sessions.use(thread) as session:
-        outcome = await run(session, code)
-        assert outcome.ended.reason in ("ok", "died"), outcome.outputs
-
-
 WAKE = "wake from the pool, to the end of a first cell"
 
 
@@ -148,18 +136,11 @@ async def by_hand(table: Table, rounds: int) -> None:
 
 
 async def main(rounds: int, sleepers: int) -> int:
-    log.configure("error")
     table = Table("A session's life")
-    with tempfile.TemporaryDirectory() as folder:
-        async with (
-            journal.connect(f"sqlite:///{folder}/journal.db") as records,
-            docker_engine(spec=SPEC, pool=1) as engine,
-        ):
-            sessions = Sessions(engine, SPEC, open_folder(Path(folder) / "files"), records, Bounds())
-            await lives(table, engine, sessions, rounds, "", "small state")
-            await lives(table, engine, sessions, rounds, STATE, "10 MB")
-            await asleep(table, engine, sessions, sleepers, 3 * rounds)
-            await sessions.close()
+    async with house(SPEC, pool=1) as (engine, sessions):
+        await lives(table, engine, sessions, rounds, "", "small state")
+        await lives(table, engine, sessions, rounds, STATE, "10 MB")
+        await asleep(table, engine, sessions, sleepers, 3 * rounds)
     await by_hand(table, max(3, rounds // 3))
     return table.missed
 

@@ -1,41 +1,40 @@
 """What one sandbox costs, beside what it is compared with, in one run: `python -m bench.sandbox [ROUNDS]`.
 
-The peers: `docker run` of a bare Python for each cell, `docker run cat` for files, and an ipykernel driven by jupyter_client in
-a container of the same libraries (the image `cellmate-peers`, which `bench/run` builds). BENCH_RUNTIME names another runtime.
+The peers: `docker run` of a bare Python for each cell, `docker run cat` for files, and in containers of the same libraries an
+ipykernel driven by jupyter_client, and llm-sandbox. `bench/run` makes what they need: the image `cellmate-peers`, and
+`.setup/rivals`. BENCH_RUNTIME names another runtime.
 """
 
 import asyncio
+import json
 import os
 import resource
 import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from bench.house import RUNTIME, cell, filled, house
 from bench.measure import Table, control_group, percentile, timed
+from bot.sessions import Sessions
+from bot.types import ThreadRef
 from sandbox import KIB, MIB, Ended, Limits, Printed, Session, Spec, Started
-from sandbox.docker import DockerEngine
 from tests.cells import get, run
 from tests.engine import IMAGE, docker_engine
 
-RUNTIME = os.environ.get("BENCH_RUNTIME") or None
 PEERS = os.environ.get("BENCH_PEERS", "cellmate-peers:latest")
 SPEC = Spec(IMAGE, Limits(seconds=60, memory=2 << 30, file=600 * MIB), RUNTIME)
 FRAME = "pd.DataFrame({'month': range(12), 'revenue': range(12)})"
 PLOT = f"{FRAME}.plot(x='month', y='revenue', title='Revenue')"
+FIGURE = f"import pandas as pd, matplotlib; matplotlib.use('Agg')\n{PLOT}.figure.savefig('/tmp/x.png')"
+RIVALS = Path(__file__).parent.parent / ".setup/rivals/bin/python"
 LARGE = 500 * MIB
 HOG = "print('on', flush=True)\nx = b'1' * (1200 << 20)"
-
-
-async def filled(engine: DockerEngine, count: int = 1) -> None:
-    """Wait until so many containers are ready and warm, and the machine is at rest: no start's end is measured."""
-    async with asyncio.timeout(120):
-        while sum(container.warm for container in engine._pool.ready) < count:  # noqa: ASYNC110 - the engine has no event for it, and needs none
-            await asyncio.sleep(0.02)
-    await asyncio.sleep(0.3)
 
 
 async def starts(table: Table, rounds: int) -> None:
@@ -276,8 +275,7 @@ async def _command(*arguments: str) -> bytes:
 
 
 async def plain(table: Table, rounds: int) -> None:
-    plot = f"import pandas as pd, matplotlib; matplotlib.use('Agg')\n{PLOT}.figure.savefig('/tmp/x.png')"
-    for name, code in (("print(1)", "print(1)"), ("the figure", plot)):
+    for name, code in (("print(1)", "print(1)"), ("the figure", FIGURE)):
         command = _docker("python3", IMAGE, "-c", code)
         table.row(f"docker run python, {name}", [await timed(partial(_command, *command)) for _ in range(rounds)])
 
@@ -319,6 +317,42 @@ async def ipykernel(table: Table, trivial: float) -> None:
     table.row("ipykernel: os._exit to the next cell's end, nothing kept", [back])
 
 
+async def rivals(table: Table, rounds: int) -> None:
+    """llm-sandbox, and ours asked the same by way of the bot's sessions, which keep what a crash takes; no container waits."""
+    found = json.loads(await _command(str(RIVALS), "-m", "bench.rivals", PEERS, str(rounds), FIGURE))
+    for name, figures in (found | {"ours": await _ours(rounds)}).items():
+        for what, values in figures.items():
+            if isinstance(values[0], str):
+                table.say(f"{name}: {what}", ", ".join(sorted(set(values))))
+            else:
+                table.row(f"{name}: {what}", values)
+
+
+async def _ours(rounds: int) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = defaultdict(list)
+    async with house(SPEC, pool=0) as (_, sessions):
+        for number in range(rounds):
+            thread = ThreadRef("bench", "rivals", str(number))
+            do = partial(cell, sessions, thread)
+            trivial = partial(do, "print(1 + 1)")
+            found["start to the first cell's end"].append(await timed(trivial))
+            found["trivial cell"] += [await timed(trivial) for _ in range(10)]
+            found["first plot, with its imports"].append(await timed(partial(_picture, sessions, thread)))
+            await do("kept = 'kept'")
+            found["a variable in the next cell"].append((await do("print(kept)")).stdout.strip())
+            await sessions.save(thread)  # as at a turn's end
+            await do("import os; os._exit(1)")
+            await sessions.mend(thread, [])
+            found["a variable after os._exit"].append((await do("print(kept)")).stdout.strip())
+            found["close"].append(await timed(partial(sessions.forget, thread)))
+    return found
+
+
+async def _picture(sessions: Sessions, thread: ThreadRef) -> None:
+    async with sessions.use(thread) as session:
+        await get(session, (await run(session, PLOT)).names[0])
+
+
 async def main(rounds: int) -> int:
     table = Table(f"One sandbox{f' under {RUNTIME}' if RUNTIME else ''}")
     await starts(table, rounds)
@@ -328,6 +362,7 @@ async def main(rounds: int) -> int:
     await files(table, max(3, rounds // 3))
     await plain(table, max(3, rounds // 2))
     await ipykernel(table, trivial)
+    await rivals(table, max(1, rounds // 3))
     return table.missed
 
 

@@ -224,6 +224,13 @@ ensure_openmp() {
     step "Installing libgomp1" apt_install libgomp1
 }
 
+# What bench/ compares with and must not share libraries with: llm-sandbox brings a Docker client.
+fill_rivals() (
+    cd "$root" && settings_for_uv || exit
+    .venv/bin/uv venv --allow-existing --python .venv/bin/python .setup/rivals &&
+        .venv/bin/uv pip sync --python .setup/rivals/bin/python --require-hashes bench/requirements-rivals.lock
+)
+
 # ---- images
 
 # The first client that can build with secrets; one without buildx is often first on PATH.

@@ -38,6 +38,7 @@ def test_a_lock_pins_every_package_by_hash_and_names_no_host(lock: Path) -> None
 def test_every_lock_is_there() -> None:
     assert [str(lock.relative_to(ROOT)) for lock in LOCKS] == [
         "bench/requirements-peers.lock",
+        "bench/requirements-rivals.lock",
         "requirements-build.lock",
         "requirements-dev.lock",
         "requirements-local.lock",
