@@ -19,6 +19,7 @@ import pytest_asyncio
 
 from sandbox import Limits, Spec, docker
 from sandbox.docker import DockerEngine
+from sandbox.runner import network
 from tests.attacks.attempts import TOOLS
 from tests.cells import run
 from tests.engine import IMAGE, docker_engine, missing
@@ -152,6 +153,7 @@ ENVIRONMENT = {
     "XDG_CACHE_HOME",
     "PYTHONUNBUFFERED",
 }
+ENVIRONMENT |= network.ENVIRONMENT.keys()
 ENVIRONMENT |= {f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")} | {"LC_CTYPE"}
 DEVICES = {"core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty"}
 DEVICES |= {"urandom", "zero"}

@@ -138,7 +138,7 @@ async def test_a_missing_import_is_answered_with_the_nearest_that_is_there(sessi
         "import polars as pl": f"polars {lead}: use pandas instead.",
         "import statsmodels.api": f"statsmodels {lead}: use scipy.stats instead.",
         "import numpi": f"numpi {lead}: use numpy instead.",
-        "import requests": "requests is not installed, and this sandbox has no network: attach the data",
+        "import httpx": "httpx is not installed, and this sandbox has no network: attach the data",
         "import moviepy": f"moviepy {lead}: run the ffmpeg program with subprocess.",
         "pd.DataFrame({'a': [1]}).to_xarray()": f"xarray {lead}: use numpy instead.",
         "import zzqx": f"zzqx {lead}: write it with what is there",

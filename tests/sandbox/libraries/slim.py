@@ -71,6 +71,14 @@ from PIL import Image
 Image.new("RGB", (4, 4), "red").save("p.webp")
 assert Image.open("p.webp").size == (4, 4)
 
+# %% pip
+import subprocess
+import sys
+
+freeze = subprocess.run([sys.executable, "-m", "pip", "freeze"], capture_output=True, text=True, check=True).stdout
+assert "numpy==" in freeze
+assert {line for line in freeze.splitlines() if "==" in line} <= set(open("/opt/cellmate/constraints.txt").read().splitlines())
+
 # %% plotly
 import plotly.graph_objects as go
 
@@ -95,6 +103,11 @@ import pandas as pd
 
 pd.DataFrame({"a": [1]}).to_excel("c.xlsx")
 assert len(pd.read_excel("c.xlsx", engine="calamine")) == 1
+
+# %% requests
+import requests
+
+assert requests.Request("GET", "https://example.org", params={"a": "b c"}).prepare().url == "https://example.org/?a=b+c"
 
 # %% scikit-learn
 from sklearn.linear_model import LinearRegression
