@@ -217,7 +217,7 @@ def side_by_side(table):
         return ""
     date, name = pairs[0]
     wide = f"{table.name}.pivot(index={quoted(date)}, columns={quoted(name)}, values={quoted(numbers[0])})"
-    return f"; one row for each {date} and {name}: `{wide}` has a column for each {name}"
+    return f"; one row for each {date} and {name}, so one line for each {name} is drawn by `{wide}.plot()`"
 
 
 def made(file, name, read, most=ROWS):
