@@ -20,6 +20,8 @@ from .relay import Relay
 from .text import Progress, Transcript, clean, human, progress, shorten
 
 _COALESCE = 0.02
+_BRIEF = 0.002
+"""Seconds after which a cell that has said nothing yet is said to have started: a shorter one is told whole, in one go."""
 _PROGRESS = 0.2
 """Seconds between two words on how far a cell is."""
 _SCAN_SECONDS = 10.0
@@ -54,6 +56,8 @@ class Cell:
         self.outcome: dict[str, Any] = {}
         self.events: list[dict[str, Any]] = []
         self.timers: list[Timer] = []
+        self.unsaid: Timer | None = None
+        """Its start is still to be told."""
 
     def started(self) -> dict[str, Any]:
         """The first event, also of a replay."""
@@ -287,7 +291,7 @@ class Supervisor:
     def _replay(self, cell: Cell, op: int) -> None:
         self._flush()
         cell.op = op
-        if cell.tries:
+        if cell.tries and not cell.unsaid:
             self._emit(cell, cell.started(), record=False)
         for event in cell.events:
             self._emit(cell, event, record=False)
@@ -295,10 +299,17 @@ class Supervisor:
     def _start(self, cell: Cell) -> None:
         """Its time begins now: the look at the workspace and the loading of libraries before it are not the code's."""
         cell.began = time.monotonic()
-        self._emit(cell, cell.started(), record=False)
+        cell.unsaid = self.reactor.later(_BRIEF, lambda: self._say_started(cell))
         cell.timers.append(self.reactor.later(cell.seconds, lambda: self._stop(cell, "timeout", cell.grace)))
 
+    def _say_started(self, cell: Cell) -> None:
+        if cell.unsaid:
+            cell.unsaid.cancel()
+            cell.unsaid = None
+            self._send(wire.EVENT, cell.op, cell.started())
+
     def _emit(self, cell: Cell, event: dict[str, Any], record: bool = True) -> None:
+        self._say_started(cell)
         if record:
             cell.record(event)
         self._send(wire.EVENT, cell.op, event)
