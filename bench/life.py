@@ -123,7 +123,19 @@ async def by_hand(table: Table, rounds: int) -> None:
     make = f"import pickle, sys, numpy as np, pandas as pd\n{STATE.rpartition('n = ')[0]}\n"
     make += "sys.stdout.buffer.write(pickle.dumps((array, frame)))"
     load = "import sys, pickle, numpy, pandas; pickle.loads(sys.stdin.buffer.read())"
-    docker = (os.environ.get("DOCKER", "docker"), "run", "--rm", "-i", "--network=none", "--entrypoint", "python3", IMAGE, "-c")
+    runtime = [f"--runtime={RUNTIME}"] if RUNTIME else []
+    docker = (
+        os.environ.get("DOCKER", "docker"),
+        "run",
+        "--rm",
+        "-i",
+        "--network=none",
+        *runtime,
+        "--entrypoint",
+        "python3",
+        IMAGE,
+        "-c",
+    )
     maker = await asyncio.create_subprocess_exec(*docker, make, stdout=asyncio.subprocess.PIPE)
     data, _ = await maker.communicate()
     seconds = []

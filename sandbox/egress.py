@@ -8,6 +8,7 @@ code.
 
 import asyncio
 import ipaddress
+import logging
 import os
 import re
 import socket
@@ -17,13 +18,15 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import h11
 
 from sandbox.api import Egress, SandboxLost, host_and_port
 from sandbox.packages import Packages, Unavailable
 from sandbox.runner import wire
+from sandbox.runner.text import human
+
+_log = logging.getLogger(__name__)
 
 _HEAD = 16 << 10
 """Bytes that the head of a request may have."""
@@ -106,9 +109,8 @@ def authorities() -> str:
     for path in filter(None, (*named, *usual)):
         with suppress(OSError, UnicodeDecodeError):
             text = Path(path).read_text("ascii", errors="ignore")
-            return "\n".join(re.findall(r"-----BEGIN CERTIFICATE-----[\w+/=\s]+-----END CERTIFICATE-----", text))[
-                : wire.MAX_PAYLOAD // 2
-            ]
+            found = re.findall(r"-----BEGIN CERTIFICATE-----[\w+/=\s]+-----END CERTIFICATE-----", text)
+            return "\n".join(found)[: wire.MAX_PAYLOAD // 2]
     return ""
 
 
@@ -126,7 +128,7 @@ class Line:
 
     def take(self, frame: wire.Frame) -> None:
         """A frame of it, from the sandbox; what is more than it was let send ends it."""
-        if frame.type == wire.CARRY and frame.payload:
+        if frame.type == wire.CARRY and frame.payload and not self.over:
             self._waiting += len(frame.payload)
             self._incoming.put_nowait(frame.payload)
         elif frame.type == wire.CARRIED:
@@ -203,10 +205,11 @@ class Gateway:
         """What has passed and what was refused since this was asked last, in sentences without a capital."""
         passed, refused, fetched = self._passed, self._refused, self._fetched
         self._passed, self._refused, self._fetched = Counter(), {}, _Fetched()
-        notes = (
-            [f"reached {', '.join(f'{host} ({_human(size)})' for host, size in passed.most_common(_SHOWN))}"] if passed else []
-        )
-        notes += [fetched.note()] if fetched.files else []
+        notes = []
+        if passed:
+            notes.append("reached " + ", ".join(f"{host} ({human(size)})" for host, size in passed.most_common(_SHOWN)))
+        if fetched.files:
+            notes.append(fetched.note())
         if refused:
             names = ", ".join(list(refused)[:_SHOWN])
             notes.append(f"not allowed here: {names}; who runs Cellmate decides what this channel may reach")
@@ -217,11 +220,15 @@ class Gateway:
     async def _serve(self, number: int) -> None:
         line = self._lines[number]
         try:
-            with suppress(ConnectionError, SandboxLost, TimeoutError):
-                await self._converse(line)
-                await line.end()
+            await self._converse(line)
+        except (ConnectionError, SandboxLost, TimeoutError):
+            pass  # the code has hung up, or says nothing
+        except Exception:
+            _log.exception("a connection of the code's could not be served")
         finally:
             del self._lines[number]
+            with suppress(SandboxLost):
+                await line.end()
 
     async def _converse(self, line: Line) -> None:
         """Requests, one after the other, until one becomes a tunnel or the code has no more."""
@@ -254,7 +261,7 @@ class Gateway:
                 out = both.create_task(self._out(line, writer, http.trailing_data[0], host))
                 await self._back(line, reader, host)
                 out.cancel()
-        except* (OSError, TimeoutError):
+        except* (OSError, SandboxLost, TimeoutError):
             pass  # one of the two has gone, or neither says anything
         finally:
             writer.close()
@@ -284,9 +291,8 @@ class Gateway:
         found = _TARGET.fullmatch(target)
         host, port = ((found[1] or found[2]), int(found[3])) if found else ("", 0)
         if not self._rules.allow(host, port):
-            raise self._refusal(
-                target, f"{_shown(target)} is not allowed here. Allowed: {', '.join(self._rules.hosts) or 'no host'}."
-            )
+            allowed = ", ".join(self._rules.hosts) or "no host"
+            raise self._refusal(target, f"{_shown(target)} is not allowed here. Allowed: {allowed}.")
         try:
             async with asyncio.timeout(_DIAL):
                 known = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -311,9 +317,8 @@ class Gateway:
         """A page of the index or a file of it. Raises `Refused`."""
         path = request.target.decode("ascii", "replace")
         if not path.startswith("/"):
-            raise self._refusal(
-                f"{urlsplit(path).hostname} over plain http", "Only https:// passes here: plain http:// does not."
-            )
+            host = path.partition("://")[2].partition("/")[0]
+            raise self._refusal(f"{host} over plain http", "Only https:// passes here: plain http:// does not.")
         if self._packages is None:
             raise Refused(403, "No packages can be installed here.")
         if request.method not in (b"GET", b"HEAD"):
@@ -349,7 +354,7 @@ class _Fetched:
     def note(self) -> str:
         noun = "package" if self.files == 1 else "packages"
         kept = f", {self._cached} of them kept from before" if self._cached else ""
-        return f"fetched {self.files} {noun} ({_human(self._bytes)}{kept}) in {max(0.1, self._seconds):.1f} s"
+        return f"fetched {self.files} {noun} ({human(self._bytes)}{kept}) in {max(0.1, self._seconds):.1f} s"
 
 
 async def _next_request(http: h11.Connection, line: Line) -> h11.Request | None:
@@ -381,7 +386,3 @@ async def _answer(http: h11.Connection, line: Line, status: int, body: bytes) ->
 def _shown(text: str) -> str:
     """A name that the code has sent, fit to be shown: nothing that could be more than a name."""
     return re.sub(r"[^A-Za-z0-9.:_\[\] -]", "?", text)[:80]
-
-
-def _human(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:,.1f} kB"

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,21 +78,25 @@ class Packages:
     async def open(self, path: str) -> AsyncIterator[Answer]:
         """What is at a path: `/simple/PROJECT/`, or a file as such a page names it. Raises `Unavailable`."""
         try:
-            if page := _PROJECT.fullmatch(path):
-                yield await self._page(re.sub(r"[-_.]+", "-", page[1]).lower())
-            elif wanted := _WANTED.fullmatch(unquote(path)):
-                yield await (self._metadata(wanted[1]) if wanted[2] else self._file(wanted[1]))
-            else:
-                raise Unavailable("There is no such page here.", unknown=True)
+            answer = await self._answer(path)
         except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as problem:
             raise Unavailable(f"The package index does not answer: {type(problem).__name__}.") from problem
         except OSError as problem:
             raise Unavailable(f"The packages cannot be kept: {problem.strerror}.") from problem
+        async with aclosing(answer.chunks):
+            yield answer
 
     async def close(self) -> None:
         """Let go of the indexes."""
         if self._client is not None:
             await self._client.close()
+
+    async def _answer(self, path: str) -> Answer:
+        if page := _PROJECT.fullmatch(path):
+            return await self._page(re.sub(r"[-_.]+", "-", page[1]).lower())
+        if wanted := _WANTED.fullmatch(unquote(path)):
+            return await (self._metadata(wanted[1]) if wanted[2] else self._file(wanted[1]))
+        raise Unavailable("There is no such page here.", unknown=True)
 
     async def _page(self, project: str) -> Answer:
         """All files of a project, of every index, those of the first first."""

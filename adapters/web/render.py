@@ -128,7 +128,7 @@ def _step(step: Step) -> Mapping[str, Any]:
 def _table(table: Table) -> dict[str, Any]:
     shown = table.rows[:ROWS]
     more = f"First {len(shown):,} of {table.total:,} rows." if table.total > len(shown) else ""
-    return {"columns": list(table.columns), "rows": [list(row) for row in shown], "more": more}
+    return {"columns": list(table.columns), "types": list(table.types), "rows": [list(row) for row in shown], "more": more}
 
 
 def _file(file: CardFile, address: Address) -> dict[str, Any]:

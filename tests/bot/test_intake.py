@@ -88,7 +88,7 @@ async def test_tables_are_told_with_the_code_that_reads_them_and_what_it_gives(a
         'trips["Driver"] and drivers["Name"] name the same things.',
         'trips.merge(drivers, left_on="Driver", right_on="Name", how="left")',
         '1 in drivers are not in trips: drivers[~drivers["Name"].isin(trips["Driver"])]',
-        'one row for each week and harbour, so one line for each harbour is drawn by '
+        "one row for each week and harbour, so one line for each harbour is drawn by "
         '`tides.pivot(index="week", columns="harbour", values="level").plot()`',
         "notes.txt — 5 bytes, text, cp1252",
     ):

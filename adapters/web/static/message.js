@@ -100,9 +100,9 @@ function fileList(files, name) {
 
 const isNumber = (text) => /^[-+]?[\d.,]+(e[-+]?\d+)?%?$/i.test(text.trim());
 
-function table({ columns, rows, more }) {
+function table({ columns, types, rows, more }) {
   const numeric = columns.map((_, at) => rows.length > 0 && rows.every((row) => isNumber(row[at]) || row[at] === "" || row[at] === "NaN"));
-  const cell = (tag) => (text, at) => h(tag, { className: numeric[at] ? "number" : "", scope: tag === "th" ? "col" : undefined }, text);
+  const cell = (tag) => (text, at) => h(tag, { className: numeric[at] ? "number" : "", ...(tag === "th" ? { scope: "col", title: types[at] ?? "" } : {}) }, text);
   const body = rows.map((row) => h("tr", {}, row.map(cell("td"))));
   const shape = `Table, ${columns.length} columns, ${rows.length} rows`;
   return [

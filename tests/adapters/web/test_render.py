@@ -82,13 +82,16 @@ def test_a_file_is_shown_opened_or_saved_by_its_type(media_type: str, kind: str)
 
 def test_a_step_shows_the_end_of_its_output_and_what_was_raised() -> None:
     step = Step("# Look\nx", "failed", "a\n" * 10_000 + "last", "warned", error=CellError("ValueError", "no"))
-    card = Card("t", 1, "working", steps=(step,), actions=("stop", "code"), table=Table(("a",), (("1",),) * 150, 150))
+    card = Card(
+        "t", 1, "working", steps=(step,), actions=("stop", "code"), table=Table(("a",), (("1",),) * 150, 150, ("int64",))
+    )
     shown = entry(Entry("t", "x", 0.0, None, card), card, address)["card"]
     assert shown["steps"][0]["title"] == "Look"
     assert shown["steps"][0]["output"].endswith("last\nwarned\nValueError: no")
     assert len(shown["steps"][0]["output"]) < 7_000
     assert [action["name"] for action in shown["actions"]] == ["stop"], "the code is there to unfold"
     assert shown["table"]["more"] == "First 100 of 150 rows."
+    assert shown["table"]["types"] == ["int64"]
 
 
 def test_a_thread_is_named_after_its_first_question() -> None:
