@@ -1,6 +1,7 @@
 """A smoke test under gVisor, where the engine knows it: its cgroup holds the whole, PID 1 ends only what takes too much."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ import pytest_asyncio
 
 from bot import doctor
 from bot.settings import Settings
-from sandbox import Limits, SandboxLost, Session, Spec, docker
+from sandbox import Egress, Limits, SandboxLost, Session, Spec, docker
 from sandbox.docker import DockerEngine
 from tests.attacks.attempts import errors, value
 from tests.cells import checkpoint, chunks, get, run
 from tests.engine import IMAGE, docker_engine, missing
+from tests.fakes.web import FakeIndex
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 MIB = 1 << 20
@@ -24,10 +26,10 @@ SHORT = Limits(seconds=2.0, grace=0.5)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine() -> AsyncIterator[DockerEngine]:
+async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DockerEngine]:
     if why := await missing():
         pytest.skip(why)
-    async with docker_engine(spec=SPEC) as opened:
+    async with docker_engine(spec=SPEC, packages=tmp_path_factory.mktemp("packages")) as opened:
         if "runsc" not in (await opened.about()).runtimes:
             pytest.skip("runsc is not registered with this engine")
         yield opened
@@ -49,6 +51,14 @@ async def test_ordinary_work(session: Session) -> None:
     assert await get(session, "f") == b"f"
     _, blob = await checkpoint(session)
     assert blob
+
+
+async def test_the_way_out(engine: DockerEngine) -> None:
+    async with FakeIndex() as index:
+        index.add("krill", "1.0", {"krill.py": "small = True"})
+        session = await engine.session("open", replace(SPEC, egress=Egress((), (index.url,))))
+        assert (await run(session, "!pip install krill\nimport krill\nkrill.small")).value == "True"
+        await session.close()
 
 
 async def test_memory_costs_the_code_not_the_container(session: Session) -> None:
