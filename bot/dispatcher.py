@@ -9,7 +9,7 @@ import structlog
 
 from bot.commands import COMMANDS
 from bot.errors import CellmateError
-from bot.policy import admit
+from bot.policy import admit, told
 from bot.ports import Chat
 from bot.text import fence, shorten
 from bot.turns import PAUSED, Means, TurnRun
@@ -109,7 +109,7 @@ class Dispatcher:
                 case "reset":
                     return await self._reset(action)
                 case _:
-                    return _answer(action, self._help())
+                    return _answer(action, self._help(action.thread))
         except (CellmateError, SandboxError) as problem:
             return _answer(action, str(problem))
 
@@ -230,14 +230,16 @@ class Dispatcher:
         await self._means.sessions.forget(action.thread)
         return _answer(action, "This thread's files and variables are gone; the next question starts afresh.", "thread")
 
-    def _help(self) -> str:
+    def _help(self, thread: ThreadRef | None) -> str:
         how = (
             "Ask a question, with files attached if you like; I write Python, run it, and answer here."
             if self._means.setup.expects_model
             else "Send Python in a fenced block (```), with files attached if you like; I run it and show what comes out."
         )
         rows = [f"- **{c.words[0]}** — {c.help}." for c in COMMANDS.values() if c.words]
-        return "\n".join([f"{how} Files and variables stay in the thread. A message that says only:", *rows])
+        network = (told(self._means.sessions.reach(thread)) or "Code has no network here.") if thread else ""
+        lead = " ".join(filter(None, (how, "Files and variables stay in the thread.", network)))
+        return "\n".join([f"{lead} A message that says only:", *rows])
 
     async def _turn(self, action: Action) -> Turn | None:
         if action.turn is not None:

@@ -59,11 +59,11 @@ def _rule(text: str, indexes: tuple[str, ...]) -> tuple[str, Egress]:
 
 
 def told(egress: Egress) -> str:
-    """What the model is told of a thread's way out; empty where there is none."""
-    ways = [f"code can reach these hosts, by https only: {_listed(egress.hosts)}"] if egress.hosts else []
+    """What people and the model are told of a thread's way out; empty where there is none."""
+    ways = [f"it can reach these hosts, by https only: {_listed(egress.hosts)}"] if egress.hosts else []
     if egress.indexes:
         ways.append("`!pip install NAME`, in a line of its own, installs Python packages that are missing")
-    return f"In this channel there is a network after all: {'; '.join(ways)}." if ways else ""
+    return f"In this channel code has a network: {'; '.join(ways)}." if ways else ""
 
 
 def _listed(hosts: Sequence[str]) -> str:

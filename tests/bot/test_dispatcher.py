@@ -194,6 +194,7 @@ async def test_help_names_every_word_and_stop_has_nothing_to_stop(tmp_path: Path
         card = await inbox.act(action("help"))
         assert card is not None and card.audience == "asker"
         assert all(f"**{word}**" in card.text for word in ("stop", "files", "reset", "help"))
+        assert "Code has no network here. A message" in card.text
         nothing = await inbox.act(action("stop"))
         assert nothing is not None and nothing.text == "Nothing is running here."
 
