@@ -1,5 +1,6 @@
 """The way out of a sandbox: closed unless the operator opens it, and then as wide as that and no wider."""
 
+import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sandbox import Egress, Limits, Session, Spec
-from sandbox.egress import Rules
+from sandbox.egress import Gateway, Line, Rules
 from sandbox.runner import wire
 from tests.cells import checkpoint, from_bytes, run
 from tests.engine import IMAGE, docker_engine, missing
@@ -179,6 +182,37 @@ async def test_without_a_rule_there_is_no_way_out_and_that_is_said(site: FakeSit
         assert await said(session, "import os; print([n for n in os.environ if 'proxy' in n.lower()])") == "[]\n"
         assert await said(session, "print(open('/proc/net/tcp').read().count('\\n'))") == "1\n", "nothing listens"
     assert site.asked == []
+
+
+_FRAMES = st.tuples(st.sampled_from(sorted(wire.CONNECTION)), st.integers(0, 3), st.binary(max_size=400))
+
+
+@given(st.lists(_FRAMES | st.just((wire.CARRY, 0, b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n")), max_size=60))
+def test_no_order_of_frames_upsets_the_host(frames: list[tuple[int, int, bytes]]) -> None:
+    async def main() -> None:
+        sent: list[tuple[int, int, bytes]] = []
+
+        async def send(type: int, op: int, payload: bytes) -> None:
+            sent.append((type, op, payload))
+
+        gateway = Gateway(Egress(), None, send)
+        for type, op, payload in frames:
+            gateway.take(wire.Frame(type, op, payload))
+            await asyncio.sleep(0)
+        await gateway.close()
+        assert not gateway._lines and {type for type, _, _ in sent} <= wire.CONNECTION
+
+    asyncio.run(main())
+
+
+async def test_more_than_a_connection_may_send_ends_it() -> None:
+    async def send(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    line = Line(send, 1)
+    for _ in range(9):
+        line.take(wire.Frame(wire.CARRY, 1, bytes(wire.REACH // 4)))
+    assert line.over and line._waiting <= wire.REACH * 5 // 4
 
 
 # -- packages
