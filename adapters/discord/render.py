@@ -31,17 +31,22 @@ def final(card: Card) -> list[str]:
         text += "\n\n" + _head_of(card.table)
     if card.footer:
         text += "\n\n-# " + neutral.line(card.footer)
-    return split(text, LIMIT, _length)
+    return _parts(text)
 
 
 def progress(card: Card) -> str:
     """One message for a card that is not final."""
-    return split(dialect(neutral.markdown(words.working(card, 800))), LIMIT, _length)[0]
+    return _parts(dialect(neutral.markdown(words.working(card, 800))))[0]
 
 
 def plain(text: str) -> list[str]:
     """Messages for a sentence of Cellmate's own."""
-    return split(dialect(neutral.markdown(text)), LIMIT, _length)
+    return _parts(dialect(neutral.markdown(text)))
+
+
+def _parts(text: str) -> list[str]:
+    """Messages in order. A cut inside a word may leave one that pings, which costs one character more to prevent."""
+    return [neutral.markdown(part) for part in split(text, LIMIT - 1, _length)]
 
 
 def _length(text: str) -> int:

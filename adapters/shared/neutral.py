@@ -34,4 +34,9 @@ def mrkdwn(text: str) -> str:
 def line(text: str, limit: int = 150) -> str:
     """One line of at most `limit` characters for a place that renders no markup; never empty."""
     flat = " ".join(markdown(text).split()) or "-"
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+    if len(flat) <= limit:
+        return flat
+    size = limit - 1
+    while len(cut := markdown(flat[:size])) > limit - 1:  # the end of a word may become what pings: "@hereby" cut to "@here"
+        size -= 1
+    return cut + "…"

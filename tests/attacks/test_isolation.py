@@ -9,6 +9,7 @@ import pytest
 
 from sandbox import Session
 from sandbox.docker import DockerEngine
+from sandbox.runner import network
 from tests.attacks.attempts import errors, value
 from tests.attacks.conftest import SPEC
 from tests.cells import checkpoint, from_bytes, run
@@ -134,7 +135,7 @@ sorted(names | set(os.environ))
     ours = {"HOME", "LANG", "PATH", "TMPDIR", "MPLBACKEND", "MPLCONFIGDIR", "IPYTHONDIR", "XDG_CACHE_HOME", "PYTHONUNBUFFERED"}
     threads = {f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
     found = await value(session, code)
-    assert isinstance(found, list) and set(found) <= ours | threads | {"LC_CTYPE"}, found
+    assert isinstance(found, list) and set(found) <= ours | threads | network.ENVIRONMENT.keys() | {"LC_CTYPE"}, found
     assert os.uname().nodename not in str((await run(session, "import socket; socket.gethostname()")).value)
 
 

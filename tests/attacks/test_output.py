@@ -169,7 +169,7 @@ async def test_36_ten_thousand_figures_and_a_huge_one(session: Session) -> None:
     code = """
 import warnings; warnings.simplefilter('ignore')
 from matplotlib.figure import Figure
-for i in range(300): plt.figure(figsize=(1, 1))
+for i in range(300): plt.figure(figsize=(1, 1)).text(0, 0, i)
 """
     outcome = await run(session, code)
     assert len(outcome.files) == 5

@@ -208,7 +208,7 @@ async def test_a_dropped_csv_and_a_question_become_a_figure_that_a_reload_finds(
 
 
 async def test_an_answer_grows_as_the_model_writes_it(place: Place, opened: Open) -> None:
-    text = "Here it **begins**. " + "Then it goes on. " * 20 + "Here it ends."
+    text = "Here it **begins**. " + "Then it goes on. " * 60 + "Here it ends."
     place.model.on("tell at length", text)
     page = await opened()
     await page.evaluate("""() => {

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from adapters.discord import deliver
+from adapters.discord import deliver, render
 from bot.types import Card, CellError, Question, Receipt, Step, Table
 from tests.adapters.discord.conftest import Bot, bot_on, card
 from tests.fakes.discord import FakeDiscord
@@ -369,3 +369,10 @@ async def test_two_turns_in_one_thread_have_messages_of_their_own(bot: Bot) -> N
     await asyncio.gather(bot.show(two, working(two)), bot.show(one, card(one, "One.")))
     await bot.show(two, card(two, "Two."))
     assert [m.text for m in bot.fake.messages(thread) if m.author == "cellmate"] == ["One.", "Two."]
+
+
+@pytest.mark.parametrize("before", range(render.LIMIT - 12, render.LIMIT))
+def test_no_cut_inside_a_word_makes_one_that_pings(before: int) -> None:
+    parts = render.plain("x" * before + "@hereby" * 600)
+    assert len(parts) > 2 and all(len(part) <= render.LIMIT for part in parts)
+    assert not any(re.search(r"@(everyone|here)\b", part) for part in parts)
