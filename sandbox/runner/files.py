@@ -70,6 +70,11 @@ def _root() -> int:
         return os.open(ROOT, _DIRECTORY)
 
 
+def is_hidden(name: str) -> bool:
+    """Neither listed nor handed out."""
+    return name.startswith(".") or name == "__pycache__"
+
+
 def _walk(fd: int, path: str, depth: int, budget: list[int], hidden: bool) -> Iterator[tuple[str, os.stat_result, int, str]]:
     """(path, stat, directory descriptor, name) of everything below, links not followed, within the budget of entries."""
     with os.scandir(fd) as entries:
@@ -80,7 +85,7 @@ def _walk(fd: int, path: str, depth: int, budget: list[int], hidden: bool) -> It
                 break
             names.append(entry.name)
     for name in names:
-        if name.startswith(_TEMPORARY) or (not hidden and (name.startswith(".") or name == "__pycache__")):
+        if name.startswith(_TEMPORARY) or (not hidden and is_hidden(name)):
             continue
         with contextlib.suppress(OSError):
             info = os.stat(name, dir_fd=fd, follow_symlinks=False)

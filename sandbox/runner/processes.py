@@ -43,6 +43,17 @@ def become_user(uid: int) -> None:
     hide()
 
 
+def open_folder_as(uid: int, path: str) -> int:
+    """A folder that this user alone may enter, open for a look at the names in it. Not once there are children."""
+    own = os.geteuid()
+    os.seteuid(uid)
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    finally:
+        os.seteuid(own)
+        hide()
+
+
 def _become(uid: int) -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)

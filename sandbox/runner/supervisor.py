@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from . import libraries, processes, wire
+from . import files, libraries, processes, wire
 from .children import Helper, Kernel, Zygote
 from .reactor import Peer, Reactor, Timer
 from .relay import Relay
@@ -80,6 +80,7 @@ class Supervisor:
     """The state of one sandbox."""
 
     def __init__(self, uid: int, limits: dict[str, int], token: bytes) -> None:
+        self._workspace = processes.open_folder_as(uid, files.ROOT)
         self.reactor = Reactor()
         self._limits = limits
         self._boot = os.urandom(8).hex()
@@ -487,7 +488,14 @@ class Supervisor:
         for stream, text in cell.transcript.rest():
             for at in range(0, len(text), _FIELD):
                 self._emit(cell, {"t": "printed", "stream": stream, "text": text[at : at + _FIELD]})
-        self._ask_scan()
+        if self._is_empty_still():
+            self._scanned({})
+        else:
+            self._ask_scan()
+
+    def _is_empty_still(self) -> bool:
+        """There were no files to be seen in the workspace, and there are none: for that the helper need not be asked."""
+        return self._files == {} and all(map(files.is_hidden, os.listdir(self._workspace)))  # noqa: PTH208 (of a descriptor)
 
     def _end_cell(self, cell: Cell, heads: dict[str, Any]) -> None:
         if not cell.tries:
