@@ -1,6 +1,6 @@
 """Frames: how the host talks with PID 1, and PID 1 with its children. Standard library only; used by both sides.
 
-    token (16) | type (1) | op (4) | length (4) | crc32 of type, op, length and the payload's end (4) | payload
+    token (16) | type (1) | op (4) | length (4) | crc32 of type, op, length and payload (4) | payload
 
 The token is the resync marker. Towards the host it is a secret of the container's own, so that nothing a person uploads
 or prints can be taken for a frame; after a half-written frame the parser skips to the next token whose check fits.
@@ -27,9 +27,6 @@ CONNECTIONS = 32
 
 HEAD = 512
 """First bytes of a file by which its type is told: the mark of a tar archive, the last to come, ends at 263."""
-
-_END = 4096
-"""Bytes of a payload that are checked: a frame that was cut off is completed by what follows, so it differs at its end."""
 
 _HEAD = struct.Struct(">BII")
 _CHECK = struct.Struct(">I")
@@ -71,7 +68,7 @@ def encode(token: bytes, type: int, op: int = 0, payload: bytes = b"") -> bytes:
 
 
 def _check(token: bytes, head: bytes, payload: bytes) -> int:
-    return 0 if token == LOCAL else zlib.crc32(payload[-_END:], zlib.crc32(head))
+    return 0 if token == LOCAL else zlib.crc32(payload, zlib.crc32(head))
 
 
 def pack(value: object) -> bytes:
