@@ -169,7 +169,8 @@ async def _recorded(path: Path, asked: set[str]) -> AsyncIterator[str]:
         writer.close()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        theirs = await asyncio.open_unix_connection(docker._address(None).removeprefix("unix://"))
+        address = await asyncio.to_thread(docker._address, None)
+        theirs = await asyncio.open_unix_connection(address.removeprefix("unix://"))
         await asyncio.gather(pass_on(reader, theirs[1], True), pass_on(theirs[0], writer, False), return_exceptions=True)
 
     async with await asyncio.start_unix_server(relay, path):
