@@ -13,28 +13,34 @@ class Table:
         self.missed = 0
         print(f"\n{title}\n{unit:<56}{'median':>10}{'p95':>10}{'n':>6}  goal", flush=True)
 
-    def row(self, name: str, values: Sequence[float], goal: float | None = None, *, scale: float = 1000.0) -> float:
-        """A row of `values` times `scale` (1000: seconds to milliseconds); its median, to be at most `goal`, is returned."""
+    def row(
+        self, name: str, values: Sequence[float], goal: float | None = None, *, scale: float = 1000.0, why: str = ""
+    ) -> float:
+        """A row of `values` times `scale` (1000: seconds to milliseconds); its median, to be at most `goal`, is returned.
+
+        `why`: what is known to stand between the figure and the goal, said where it is not met.
+        """
         found = sorted(value * scale for value in values)
         middle = statistics.median(found)
         p95 = found[min(len(found) - 1, round(0.95 * (len(found) - 1)))]
-        print(f"{name:<56}{middle:>10.2f}{p95:>10.2f}{len(found):>6}  {self._verdict(middle, goal)}", flush=True)
+        print(f"{name:<56}{middle:>10.2f}{p95:>10.2f}{len(found):>6}  {self._verdict(middle, goal, why=why)}", flush=True)
         return middle
 
-    def check(self, name: str, value: float, goal: float, *, least: bool = False) -> None:
+    def check(self, name: str, value: float, goal: float, *, least: bool = False, why: str = "") -> None:
         """One figure of its own, at most `goal`, or at least that much."""
-        print(f"{name:<56}{value:>10.2f}{'':>16}  {self._verdict(value, goal, least)}", flush=True)
+        print(f"{name:<56}{value:>10.2f}{'':>16}  {self._verdict(value, goal, least, why)}", flush=True)
 
     def say(self, name: str, words: str) -> None:
         """A row without a figure."""
         print(f"{name:<56}{words}", flush=True)
 
-    def _verdict(self, value: float, goal: float | None, least: bool = False) -> str:
+    def _verdict(self, value: float, goal: float | None, least: bool = False, why: str = "") -> str:
         if goal is None:
             return ""
         met = value >= goal if least else value <= goal
         self.missed += not met
-        return f"{'≥' if least else '≤'} {goal:g}: {'met' if met else 'NOT met'}"
+        verdict = "met" if met else f"NOT met{f': {why}' if why else ''}"
+        return f"{'≥' if least else '≤'} {goal:g}: {verdict}"
 
 
 async def timed(act: Callable[[], Awaitable[object]]) -> float:
