@@ -364,7 +364,10 @@ async def main(rounds: int) -> int:
     await files(table, max(3, rounds // 3))
     await plain(table, max(3, rounds // 2))
     await ipykernel(table, trivial)
-    await rivals(table, max(1, rounds // 3))
+    if RUNTIME:
+        table.say("llm-sandbox", "left out: it looks for files through the engine, which does not see those of another kernel")
+    else:
+        await rivals(table, max(1, rounds // 3))
     return table.missed
 
 
