@@ -113,9 +113,14 @@ class Pool(Generic[T]):
         """The one that is just being made, once it is there: sooner than one more beside it. None when there is none."""
         if not self._making or self._promised is not None:
             return None
-        self._promised = asyncio.get_running_loop().create_future()
+        promised: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
+        self._promised = promised
         try:
-            return await self._promised
+            return await promised
+        except asyncio.CancelledError:
+            if promised.done() and not promised.cancelled() and (made := promised.result()) is not None:
+                self.ready.append(made)  # it had just come: whoever comes next has it
+            raise
         finally:
             self._promised = None
 

@@ -270,7 +270,11 @@ class Supervisor:
         self._relay, self._way = None, b""
         self._kernel.joined = False
         if request["hosts"] or request["packages"]:
-            self._relay = Relay(self.reactor, self._host.send)
+            try:
+                self._relay = Relay(self.reactor, self._host.send)
+            except OSError as error:  # code of an earlier time may hold every port
+                print(f"no way out: {error}", file=sys.stderr)
+                return
             self._way = wire.pack(request | {"port": self._relay.port})
 
     # -- cells

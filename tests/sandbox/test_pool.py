@@ -140,6 +140,24 @@ async def test_who_finds_nothing_gets_what_is_being_made_and_nobody_else_does() 
         assert await pool.coming() is None, "nothing is being made"
 
 
+async def test_one_that_came_just_as_nobody_wanted_it_any_more_is_the_next_ones() -> None:
+    works = Works()
+
+    async def make() -> Thing:
+        made = await works.make()
+        asyncio.get_running_loop().call_soon(waiting.cancel)  # runs before whoever waits has been told
+        return made
+
+    pool = Pool(make, 1, 1, lambda: False)
+    adding = asyncio.create_task(pool._add())
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(pool.coming())
+    await adding
+    await asyncio.wait({waiting})
+    assert waiting.cancelled() and pool.ready == works.made
+    await pool.close()
+
+
 async def test_who_waits_for_one_that_fails_is_not_left_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "_RETRY", (0.01, 0.02))
     works = Works()
